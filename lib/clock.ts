@@ -58,7 +58,7 @@ export async function withDeadline<T>(
   const controller = new AbortController();
   return await new Promise<T>((resolve, reject) => {
     const stop = (reason: unknown) => {
-      reject(reason as Error);
+      reject(reason);
       controller.abort(reason);
     };
     const onAbort = () => stop(signal?.reason);

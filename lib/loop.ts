@@ -60,12 +60,12 @@ export class ReconcileLoop implements AsyncDisposable {
   }
 
   async #runOnce(): Promise<void> {
-    const { name, clock, rng, log, run, retry } = this.#options;
+    const { name, clock, rng, log, retry } = this.#options;
     const { signal } = this.#controller;
     this.#wokenWhileRunning = false;
     let next: number | undefined;
     try {
-      const outcome = await run(signal);
+      const outcome = await this.#options.run(signal);
       this.#failures = 0;
       if (outcome?.wakeAtMs !== undefined) next = Math.max(0, outcome.wakeAtMs - clock.now());
     } catch (failure) {

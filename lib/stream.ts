@@ -60,7 +60,7 @@ export class BoundedStream<T> implements AsyncIterableIterator<T> {
     if (this.#ended) {
       const error = this.#error;
       this.#error = undefined;
-      return error === undefined ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error as Error);
+      return error === undefined ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error);
     }
     if (this.#waiting !== undefined) throw new Error(`${this.#name}: two readers at once`);
     return new Promise((resolve, reject) => {

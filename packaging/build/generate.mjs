@@ -1,13 +1,16 @@
-// Generates proto/gen from proto/*.proto with buf and ts-proto; --check fails when the committed files are not
-// what the .proto files give. Plain JavaScript, because it has to run before there is anything compiled.
+// Generates proto/gen from proto/*.proto with buf and ts-proto, and .oxlintrc.json from lint-rules.mjs; --check fails
+// when the committed files are not what their sources give. Plain JavaScript: it runs before anything is compiled.
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { lintConfig } from "./lint-rules.mjs";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const protoDir = join(root, "proto");
 const committed = join(protoDir, "gen");
+const lintFile = join(root, ".oxlintrc.json");
+const lintText = `${JSON.stringify(lintConfig, null, 2)}\n`;
 const options = [
   "outputServices=grpc-js",
   "oneof=unions-value",
@@ -59,13 +62,17 @@ if (process.argv.includes("--check")) {
     ];
     if (stale.length > 0) {
       console.error(`proto/gen is not what proto/*.proto give: ${stale.join(", ")}. Run: npm run generate`);
-      process.exit(1);
+      process.exitCode = 1;
     }
-    console.error("proto/gen is current");
+    if (readFileSync(lintFile, "utf8") !== lintText) {
+      console.error(".oxlintrc.json is not what packaging/build/lint-rules.mjs gives. Run: npm run generate");
+      process.exitCode = 1;
+    } else console.error("proto/gen and .oxlintrc.json are current");
   } finally {
     rmSync(fresh, { recursive: true, force: true });
   }
 } else {
   rmSync(committed, { recursive: true, force: true });
   generateInto(committed);
+  writeFileSync(lintFile, lintText);
 }
