@@ -36,7 +36,9 @@ export function removeEmptyCgroup(path: string): void {
 function hierarchies(): readonly string[] {
   if (existsSync(join(MOUNT, "cgroup.controllers"))) return [MOUNT];
   if (!existsSync(MOUNT)) return [];
-  return readdirSync(MOUNT, { withFileTypes: true }).filter((entry) => entry.isDirectory()).map((entry) => join(MOUNT, entry.name));
+  return readdirSync(MOUNT, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(MOUNT, entry.name));
 }
 
 /** A cgroup's files cannot be unlinked and need not be: only folders are removed, the deepest first. */

@@ -9,8 +9,19 @@ import { dirname } from "node:path";
 import { ClusterError } from "../../lib/mod.js";
 import { removeCgroup } from "./cgroup.js";
 import { hostAddress, hostName } from "./options.js";
-import { hostCgroup, hostDataDir, hostRunDir, logFile, pidFile, runDir } from "./paths.js";
-import { INIT_MARK, type HostProcess, type ProcessId, children, hostProcesses, identify, isAlive, isErrno, killAll } from "./proc.js";
+import { agentDataDir, hostCgroup, hostDataDir, hostRunDir, logFile, pidFile, runDir } from "./paths.js";
+import {
+  INIT_MARK,
+  type HostProcess,
+  type ProcessId,
+  children,
+  commandLine,
+  hostProcesses,
+  identify,
+  isAlive,
+  isErrno,
+  killAll,
+} from "./proc.js";
 import { type RunOptions, type RunResult, mustRun, run } from "./run.js";
 
 /** Where every host looks names up: the ambassador's address. Without an ambassador there is no route to it. */
@@ -26,8 +37,8 @@ const READY = "ready";
 const HOST_INIT = `set -e
 mkdir -p "$2/tmp"
 mount -n -t tmpfs -o mode=755 tmpfs "$2/tmp"
-mkdir -p "$2/tmp$1"
-mount -n --bind "$1" "$2/tmp$1"
+mkdir -p "$2/tmp\${1#/run}"
+mount -n --bind "$1" "$2/tmp\${1#/run}"
 mount -n --move "$2/tmp" /run
 for file in hosts resolv.conf; do
   target=$(readlink -m "/etc/$file")
@@ -40,7 +51,13 @@ exec >/dev/null 2>&1
 while :; do sleep 86400 & wait $!; done`;
 
 /** Starts the namespaces of host `n` and answers their init. No network yet: see network.ts. */
-export async function bootHost(lab: string, n: number, hosts: number, subnet: string, signal?: AbortSignal): Promise<ProcessId> {
+export async function bootHost(
+  lab: string,
+  n: number,
+  hosts: number,
+  subnet: string,
+  signal?: AbortSignal,
+): Promise<ProcessId> {
   const dir = hostRunDir(lab, n);
   // Sockets and pid files of the host's former life would look like those of this one.
   rmSync(dir, { recursive: true, force: true });
@@ -52,15 +69,33 @@ export async function bootHost(lab: string, n: number, hosts: number, subnet: st
   writeFileSync(`${dir}/resolv.conf`, `nameserver ${NAME_SERVER}\noptions timeout:1 attempts:2\n`);
   writeFileSync(`${dir}/daemon.json`, "{}\n");
   const script = ["sh", "-c", HOST_INIT, "flotilla-lab-init", runDir(lab), dir, hostName(n)];
-  const flags = ["--mount", "--propagation", "private", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  const flags = [
+    "--mount",
+    "--propagation",
+    "private",
+    "--net",
+    "--uts",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+  ];
   const outer = await spawnHolder("unshare", [...flags, ...script], `${lab}/${hostName(n)}`, signal);
-  const inner = children(outer).map(identify).find((id) => id !== null);
-  if (inner === undefined || inner === null) throw new ClusterError("internal", `host ${n} of lab ${lab} ended as soon as it had started`);
+  const inner = children(outer)
+    .map(identify)
+    .find((id) => id !== null);
+  if (inner === undefined || inner === null)
+    throw new ClusterError("internal", `host ${n} of lab ${lab} ended as soon as it had started`);
   return inner;
 }
 
 /** Starts a detached process that only holds namespaces, waits for its `ready` line, and answers its pid. */
-export function spawnHolder(program: string, args: readonly string[], mark: string, signal?: AbortSignal): Promise<number> {
+export function spawnHolder(
+  program: string,
+  args: readonly string[],
+  mark: string,
+  signal?: AbortSignal,
+): Promise<number> {
   return new Promise((done, fail) => {
     signal?.throwIfAborted();
     const child = spawn(program, args, {
@@ -72,7 +107,12 @@ export function spawnHolder(program: string, args: readonly string[], mark: stri
     let said = "";
     const onExit = (code: number | null): void => {
       const last = said.trim().split("\n").slice(-3).join("; ");
-      fail(new ClusterError("internal", `the namespaces of ${mark} could not be made (${program} exited with ${code}): ${last}`));
+      fail(
+        new ClusterError(
+          "internal",
+          `the namespaces of ${mark} could not be made (${program} exited with ${code}): ${last}`,
+        ),
+      );
     };
     const onData = (chunk: Buffer): void => {
       said += chunk.toString("utf8");
@@ -86,7 +126,9 @@ export function spawnHolder(program: string, args: readonly string[], mark: stri
     child.stdout.on("data", onData);
     child.stderr.on("data", onData);
     child.on("exit", onExit);
-    child.on("error", (cause) => fail(new ClusterError("failed_precondition", `cannot run ${program}: ${cause.message}`, { cause })));
+    child.on("error", (cause) =>
+      fail(new ClusterError("failed_precondition", `cannot run ${program}: ${cause.message}`, { cause })),
+    );
   });
 }
 
@@ -146,6 +188,13 @@ export function findDaemon(lab: string, n: number, init: ProcessId, name: string
   if (noted === null) return null;
   const same = hostProcesses(init).find((process) => process.hostPid === noted.hostPid);
   return same?.startTicks === noted.startTicks ? same : null;
+}
+
+/** The ambassador, which the agent starts and whose pid it leaves in its data folder; a pid of a former life is not believed. */
+export function findAmbassador(lab: string, n: number, init: ProcessId): HostProcess | null {
+  const noted = Number(tail(`${agentDataDir(lab, n)}/ambassador.pid`, 1)[0] ?? Number.NaN);
+  const process = hostProcesses(init).find(({ hostPid }) => hostPid === noted);
+  return process !== undefined && commandLine(process.pid).includes("ambassador") ? process : null;
 }
 
 /** The last lines that a daemon logged, and its name, for an error message. */

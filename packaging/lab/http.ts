@@ -25,10 +25,19 @@ const BODY_BYTES_MAX = 16 * 1024 * 1024;
 export function call(options: Call): Promise<Answer> {
   return new Promise((done, fail) => {
     const { bodyFile, timeoutMs = 5_000, method = "GET", ...rest } = options;
-    const req = request({ ...rest, method, agent: false, ...(bodyFile === undefined ? {} : { headers: { "content-type": "application/x-tar" } }) });
-    req.setTimeout(timeoutMs, () => req.destroy(new Error(`no answer to ${method} ${options.path} within ${timeoutMs} ms`)));
+    const req = request({
+      ...rest,
+      method,
+      agent: false,
+      ...(bodyFile === undefined ? {} : { headers: { "content-type": "application/x-tar" } }),
+    });
+    req.setTimeout(timeoutMs, () =>
+      req.destroy(new Error(`no answer to ${method} ${options.path} within ${timeoutMs} ms`)),
+    );
     req.on("error", fail);
-    req.on("response", (response) => collect(response).then((body) => done({ status: response.statusCode ?? 0, body }), fail));
+    req.on("response", (response) =>
+      collect(response).then((body) => done({ status: response.statusCode ?? 0, body }), fail),
+    );
     if (bodyFile === undefined) req.end();
     else {
       const file = createReadStream(bodyFile, { highWaterMark: 1024 * 1024 });

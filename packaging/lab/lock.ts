@@ -15,7 +15,10 @@ export async function lock(name: string, what: string, waitMs = 0, signal?: Abor
     const taken = await tryLock(name);
     if (taken !== null) return taken;
     if (waitedMs >= waitMs) {
-      throw new ClusterError("failed_precondition", `another command is working on ${what}; wait for it to end, or end it`);
+      throw new ClusterError(
+        "failed_precondition",
+        `another command is working on ${what}; wait for it to end, or end it`,
+      );
     }
     await sleep(systemClock, 50);
   }

@@ -24,7 +24,12 @@ const CUT_CHAIN = "FLOTILLA-LAB-CUT";
 
 /** Starts the switch and plugs the machine into it. `subnet` null: the first free one. */
 export async function raiseSwitch(lab: string, subnet: string | null, signal?: AbortSignal): Promise<Switch> {
-  const pid = await spawnHolder("unshare", ["--net", "sh", "-c", "echo ready; exec sleep infinity >/dev/null 2>&1"], `${lab}/switch`, signal);
+  const pid = await spawnHolder(
+    "unshare",
+    ["--net", "sh", "-c", "echo ready; exec sleep infinity >/dev/null 2>&1"],
+    `${lab}/switch`,
+    signal,
+  );
   const init = identify(pid);
   if (init === null) throw new ClusterError("internal", `the switch of lab ${lab} ended as soon as it had started`);
   await batch(init, ["link set lo up", `link add ${BRIDGE} type bridge`, `link set ${BRIDGE} up`]);
@@ -58,7 +63,10 @@ export async function removeRootInterface(lab: string): Promise<void> {
   const shown = await run("ip", ["link", "show", "dev", name]);
   if (shown.code !== 0) return;
   if (!shown.stdout.includes(`alias ${alias(lab)}`)) {
-    throw new ClusterError("failed_precondition", `the interface ${name} is not of this lab; rename or remove it: ip link delete ${name}`);
+    throw new ClusterError(
+      "failed_precondition",
+      `the interface ${name} is not of this lab; rename or remove it: ip link delete ${name}`,
+    );
   }
   const removed = await run("ip", ["link", "delete", "dev", name]);
   // The kernel may have removed it meanwhile, with the switch at its other end.

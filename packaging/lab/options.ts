@@ -74,18 +74,25 @@ export function resolve(options: LabOptions): LabPlan {
   const name = checkName(options.name ?? DEFAULT_NAME);
   const hosts = wholeNumber("hosts", options.hosts ?? 3, 1, HOSTS_MAX);
   const store = options.store ?? "etcd";
-  if (!STORE_KINDS.includes(store)) throw refuse("store", store, `must be one of ${STORE_KINDS.join(", ")}`, "use --store etcd");
+  if (!STORE_KINDS.includes(store))
+    throw refuse("store", store, `must be one of ${STORE_KINDS.join(", ")}`, "use --store etcd");
   const managers = wholeNumber("managers", options.managers ?? 1, 1, Math.min(MANAGERS_MAX, hosts));
   const etcdMembers = store === "etcd" ? (options.etcdMembers ?? (hosts >= 3 ? 3 : 1)) : 0;
   if (store === "etcd" && (![1, 3, 5].includes(etcdMembers) || etcdMembers > hosts)) {
-    throw refuse("etcd-members", String(etcdMembers), "must be 1, 3 or 5, and at most the number of hosts", `with ${hosts} hosts use ${hosts >= 3 ? 3 : 1}`);
+    throw refuse(
+      "etcd-members",
+      String(etcdMembers),
+      "must be 1, 3 or 5, and at most the number of hosts",
+      `with ${hosts} hosts use ${hosts >= 3 ? 3 : 1}`,
+    );
   }
   const hostLabels = options.hostLabels ?? {};
   for (const host of Object.keys(hostLabels)) wholeNumber("label host", Number(host), 1, hosts);
   for (const label of [...(options.labels ?? []), ...Object.values(hostLabels).flat()]) checkLabel(label);
   const images = options.images ?? IMAGE_SETS;
   for (const image of images) {
-    if (!IMAGE_SETS.includes(image)) throw refuse("images", image, `must be among ${IMAGE_SETS.join(", ")}`, "use --images busybox");
+    if (!IMAGE_SETS.includes(image))
+      throw refuse("images", image, `must be among ${IMAGE_SETS.join(", ")}`, "use --images busybox");
   }
   return {
     name,
@@ -149,7 +156,8 @@ function wholeNumber(field: string, value: number, min: number, max: number): nu
 }
 
 function checkLabel(label: string): void {
-  if (!LABEL_RULE.test(label)) throw refuse("label", label, "must be key=value without spaces or commas", "try --label zone=a");
+  if (!LABEL_RULE.test(label))
+    throw refuse("label", label, "must be key=value without spaces or commas", "try --label zone=a");
 }
 
 function checkSubnet(subnet: string): string {

@@ -22,7 +22,8 @@ export const managerDataDir = (lab: string, n: number): string => join(hostDataD
 export const etcdDataDir = (lab: string, n: number): string => join(hostDataDir(lab, n), "etcd");
 export const engineDataDir = (lab: string, n: number): string => join(hostDataDir(lab, n), "docker");
 export const imageDir = (lab: string): string => join(dataDir(lab), "images");
-export const logFile = (lab: string, n: number, process: string): string => join(dataDir(lab), "log", `${hostName(n)}-${process}.log`);
+export const logFile = (lab: string, n: number, process: string): string =>
+  join(dataDir(lab), "log", `${hostName(n)}-${process}.log`);
 export const pidFile = (lab: string, n: number, process: string): string => join(hostRunDir(lab, n), `${process}.json`);
 /** Given to dockerd as --cgroup-parent, and removed when the host loses power. */
 export const hostCgroup = (lab: string, n: number): string => `/${CGROUP_ROOT}/${lab}/${hostName(n)}`;

@@ -77,6 +77,10 @@ export function hostProcesses(init: ProcessId): readonly HostProcess[] {
   return found;
 }
 
+export function commandLine(pid: number): readonly string[] {
+  return (read(`/proc/${pid}/cmdline`) ?? "").split("\0");
+}
+
 /** Processes whose cgroup is `path` or below, in any hierarchy: what runs in a host's containers. */
 export function cgroupProcesses(path: string): readonly ProcessId[] {
   return pids().flatMap((pid) => {
@@ -92,14 +96,19 @@ export async function killAll(ids: readonly ProcessId[], withinMs = 15_000): Pro
   for (let waitedMs = 0; ids.some(isAlive); waitedMs += 10) {
     if (waitedMs >= withinMs) {
       const left = ids.filter(isAlive).map((id) => id.pid);
-      throw new ClusterError("deadline_exceeded", `processes ${left.join(", ")} are still there ${withinMs} ms after SIGKILL`);
+      throw new ClusterError(
+        "deadline_exceeded",
+        `processes ${left.join(", ")} are still there ${withinMs} ms after SIGKILL`,
+      );
     }
     await sleep(systemClock, 10);
   }
 }
 
 function pids(): readonly number[] {
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
 }
 
 function read(path: string): string | null {

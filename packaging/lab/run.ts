@@ -21,7 +21,16 @@ export interface RunResult {
   readonly stderr: string;
 }
 
-const SIGNAL_NUMBERS: Readonly<Record<string, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGABRT: 6, SIGKILL: 9, SIGSEGV: 11, SIGPIPE: 13, SIGTERM: 15 };
+const SIGNAL_NUMBERS: Readonly<Record<string, number>> = {
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGABRT: 6,
+  SIGKILL: 9,
+  SIGSEGV: 11,
+  SIGPIPE: 13,
+  SIGTERM: 15,
+};
 
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   return new Promise((done, fail) => {
@@ -52,12 +61,19 @@ export function run(program: string, args: readonly string[], options: RunOption
 export async function mustRun(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await run(program, args, options);
   if (result.code === 0) return result.stdout;
-  const said = (result.stderr.trim() || result.stdout.trim() || "it printed nothing").split("\n").slice(-5).join("\n  ");
+  const said = (result.stderr.trim() || result.stdout.trim() || "it printed nothing")
+    .split("\n")
+    .slice(-5)
+    .join("\n  ");
   throw new ClusterError("internal", `${program} ${args.join(" ")} exited with ${result.code}:\n  ${said}`);
 }
 
 /** With the caller's terminal; answers the exit code. Ctrl-C reaches the program, not us. */
-export function runInherited(program: string, args: readonly string[], env: NodeJS.ProcessEnv = process.env): Promise<number> {
+export function runInherited(
+  program: string,
+  args: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<number> {
   return new Promise((done, fail) => {
     const ignore = (): void => undefined;
     process.on("SIGINT", ignore);

@@ -1,0 +1,521 @@
+// A lab: up, down, and what one does to it in between. Everything that changes it is written to state.json before the next step,
+// and every command works from that file and from /proc, so that a command may be killed anywhere and the next one carries on.
+import { ClusterError, messageOf, sleep, systemClock } from "../../lib/mod.js";
+import {
+  DAEMON_NAMES,
+  type DaemonName,
+  daemon,
+  daemonsOf,
+  dashboardAddress,
+  etcdEndpoints,
+  managerAddresses,
+  whenReady,
+} from "./daemons.js";
+import {
+  bootHost,
+  enter,
+  execIn,
+  findAmbassador,
+  findDaemon,
+  hostIsUp,
+  mustExecIn,
+  powerOff,
+  startDaemon,
+} from "./host.js";
+import { call } from "./http.js";
+import { buildImages } from "./images/catalog.js";
+import { lock } from "./lock.js";
+import { type Cut, applyCuts, plugHost, raiseSwitch } from "./network.js";
+import { type LabOptions, type LabPlan, checkName, differences, hostAddress, hostName, resolve } from "./options.js";
+import { dockerSocket, hostCgroup, logFile } from "./paths.js";
+import { type ProcessId, cgroupProcesses, hostProcesses, killAll, signal } from "./proc.js";
+import { hasTraces, removeLab } from "./removal.js";
+import { type RunOptions, type RunResult, run, runInherited } from "./run.js";
+import { type LabState, freshState, labNames, readState, writeState } from "./state.js";
+
+/** Something that can be killed, started, paused and resumed. `host` is all of a host: pulling its plug. */
+export type Part = DaemonName | "host";
+export const PARTS: readonly Part[] = [...DAEMON_NAMES, "host"];
+
+export interface HostStatus {
+  readonly number: number;
+  readonly name: string;
+  readonly address: string;
+  readonly powered: boolean;
+  readonly dockerSocket: string;
+  /** What should run there, and does or does not. */
+  readonly daemons: readonly { readonly name: DaemonName; readonly pid: number | null }[];
+  readonly containers: number | null;
+}
+
+export interface LabStatus {
+  readonly name: string;
+  readonly phase: "starting" | "up";
+  readonly subnet: string;
+  readonly managers: readonly string[];
+  readonly etcd: readonly string[];
+  readonly dashboard: string | null;
+  readonly cuts: readonly Cut[];
+  readonly hosts: readonly HostStatus[];
+  /** All that should run does. */
+  readonly complete: boolean;
+}
+
+export interface UpOptions extends LabOptions {
+  /** Aborting takes down what was begun. */
+  readonly signal?: AbortSignal;
+  /** One line per step. */
+  readonly progress?: (line: string) => void;
+}
+
+const ENGINE_READY_MS = 60_000;
+const ETCD_READY_MS = 60_000;
+const PROCESS_READY_MS = 60_000;
+const LOAD_MS = 180_000;
+
+export class Lab {
+  readonly name: string;
+  /** False where `up` found all of it running. */
+  readonly created: boolean;
+  #state: LabState;
+
+  private constructor(state: LabState, created: boolean) {
+    this.name = state.plan.name;
+    this.created = created;
+    this.#state = state;
+  }
+
+  /**
+   * Brings up a lab. One that runs with the same options is left alone, but for what is not running of it, which is started.
+   * What a killed `up` left is removed first. Errors: `invalid_argument`, `failed_precondition` (other options, no root).
+   */
+  static async up(options: UpOptions = {}): Promise<Lab> {
+    const plan = resolve(options);
+    requireRoot();
+    await using _ = await lock(`lab/${plan.name}`, `the lab ${plan.name}`);
+    const progress = options.progress ?? (() => undefined);
+    const found = readState(plan.name);
+    if (found?.phase === "up" && found.inits.some(hostIsUp) && hostIsUp(found.switchInit)) {
+      const other = differences(found.plan, plan);
+      if (other.length > 0) {
+        throw new ClusterError(
+          "failed_precondition",
+          `the lab ${plan.name} is up with other options (${other.join("; ")}); take it down first: flotilla lab down --name ${plan.name}`,
+        );
+      }
+      const lab = new Lab(found, false);
+      await lab.#completeHosts(progress, options.signal);
+      return lab;
+    }
+    if (hasTraces(plan.name)) {
+      progress("removing what an interrupted lab left behind");
+      await removeLab(plan.name);
+    }
+    const lab = new Lab(freshState(plan), true);
+    try {
+      await lab.#build(progress, options.signal);
+      return lab;
+    } catch (cause) {
+      // A signal that has aborted must not stop the clean-up, so it is not handed on.
+      await removeLab(plan.name).catch((second: unknown) => {
+        throw new ClusterError("internal", `${messageOf(cause)}\nand the clean-up failed: ${messageOf(second)}`, {
+          cause,
+        });
+      });
+      throw cause;
+    }
+  }
+
+  /** The lab of that name; `not_found` where none is up. */
+  static attach(name = "default"): Lab {
+    const state = readState(checkName(name));
+    if (state?.phase === "up") return new Lab(state, false);
+    const others = labNames();
+    const hint = others.length === 0 ? "start one: flotilla lab up" : `there is: ${others.join(", ")} (--name)`;
+    throw new ClusterError("not_found", `no lab ${name} is up; ${hint}`);
+  }
+
+  static names(): readonly string[] {
+    return labNames();
+  }
+
+  /** Removes every trace of a lab, whatever its condition; false where there was none. */
+  static async down(name = "default"): Promise<boolean> {
+    checkName(name);
+    requireRoot();
+    await using _ = await lock(`lab/${name}`, `the lab ${name}`);
+    const existed = hasTraces(name);
+    await removeLab(name);
+    return existed;
+  }
+
+  down(): Promise<boolean> {
+    return Lab.down(this.name);
+  }
+
+  get plan(): LabPlan {
+    return this.#state.plan;
+  }
+
+  get hosts(): readonly number[] {
+    return this.#state.inits.map((_, i) => i + 1);
+  }
+
+  get subnet(): string {
+    if (this.#state.subnet === null) throw new Error("a lab that is up has a subnet");
+    return this.#state.subnet;
+  }
+
+  /** `10.77.0.N`; the machine itself is .254. */
+  address(n: number): string {
+    return hostAddress(this.subnet, this.#check(n));
+  }
+
+  dockerSocket(n: number): string {
+    return dockerSocket(this.name, this.#check(n));
+  }
+
+  logFile(name: DaemonName, n: number): string {
+    return logFile(this.name, this.#check(n), name);
+  }
+
+  get managers(): readonly string[] {
+    return managerAddresses(this.plan, this.subnet);
+  }
+
+  get etcdEndpoints(): readonly string[] {
+    return etcdEndpoints(this.plan, this.subnet);
+  }
+
+  async status(): Promise<LabStatus> {
+    this.#reload();
+    const hosts = await Promise.all(this.hosts.map((n) => this.#hostStatus(n)));
+    const complete = hosts.every((host) => host.powered && host.daemons.every(({ pid }) => pid !== null));
+    const dashboard = this.plan.processes ? dashboardAddress(this.subnet, 1) : null;
+    const { phase, cuts } = this.#state;
+    return {
+      name: this.name,
+      phase,
+      subnet: this.subnet,
+      managers: this.managers,
+      etcd: this.etcdEndpoints,
+      dashboard,
+      cuts,
+      hosts,
+      complete,
+    };
+  }
+
+  /** Runs a command inside the host and captures what it prints; a code other than 0 is no error here. */
+  exec(n: number, argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return execIn(this.#init(n), argv, options);
+  }
+
+  /** The same, but a code other than 0 is an error; answers stdout. */
+  mustExec(n: number, argv: readonly string[], options: RunOptions = {}): Promise<string> {
+    return mustExecIn(this.#init(n), argv, options);
+  }
+
+  /** Runs a command inside the host with the caller's terminal; answers its exit code. */
+  execInherit(n: number, argv: readonly string[]): Promise<number> {
+    return runInherited("nsenter", enter(this.#init(n), argv));
+  }
+
+  /** The docker client against the host's engine. */
+  docker(n: number, argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    return run("docker", this.#dockerArgs(n, argv), { env: dockerEnv(), ...options });
+  }
+
+  async mustDocker(n: number, argv: readonly string[], options: RunOptions = {}): Promise<string> {
+    const { code, stdout, stderr } = await this.docker(n, argv, options);
+    if (code !== 0)
+      throw new ClusterError("internal", `docker ${argv.join(" ")} on host ${n} exited with ${code}: ${stderr.trim()}`);
+    return stdout;
+  }
+
+  dockerInherit(n: number, argv: readonly string[]): Promise<number> {
+    return runInherited("docker", this.#dockerArgs(n, argv), dockerEnv());
+  }
+
+  /** Cuts a from b, or from all other hosts, in both directions or only what a sends. The machine still reaches both. */
+  async cut(a: number, b?: number, oneWay = false): Promise<void> {
+    const peers = b === undefined ? this.hosts.filter((n) => n !== this.#check(a)) : [this.#check(b)];
+    if (a === b) throw new ClusterError("invalid_argument", `host ${a} cannot be cut from itself`);
+    const added = peers.flatMap((peer) => [{ from: a, to: peer }, ...(oneWay ? [] : [{ from: peer, to: a }])]);
+    await this.#setCuts((cuts) => [
+      ...cuts.filter((cut) => !added.some((other) => other.from === cut.from && other.to === cut.to)),
+      ...added,
+    ]);
+  }
+
+  /** Ends all cuts, or those of one host. */
+  async heal(a?: number): Promise<void> {
+    if (a !== undefined) this.#check(a);
+    await this.#setCuts((cuts) => (a === undefined ? [] : cuts.filter((cut) => cut.from !== a && cut.to !== a)));
+  }
+
+  /** False where it did not run. SIGKILL unless another is given; a host knows only SIGKILL. */
+  async kill(part: Part, n: number, name: NodeJS.Signals = "SIGKILL"): Promise<boolean> {
+    this.#reload();
+    if (part === "host") {
+      const init = this.#state.inits[this.#check(n) - 1] ?? null;
+      if (!hostIsUp(init)) return false;
+      await powerOff(this.name, n, init);
+      this.#update((state) => ({ ...state, inits: state.inits.map((id, i) => (i === n - 1 ? null : id)) }));
+      return true;
+    }
+    const process = this.#find(part, n);
+    if (process === null) return false;
+    if (name === "SIGKILL") await killAll([process]);
+    else signal(process, name);
+    return true;
+  }
+
+  /** Starts what does not run and waits until it is ready; false where it runs already. A host starts with all it had. */
+  async start(part: Part, n: number, abort?: AbortSignal): Promise<boolean> {
+    this.#reload();
+    if (part === "host") {
+      if (hostIsUp(this.#state.inits[this.#check(n) - 1] ?? null)) return false;
+      await this.#boot(n, abort);
+      await this.#startAll([n], abort);
+      return true;
+    }
+    const init = this.#init(n);
+    if (this.#find(part, n) !== null) return false;
+    this.#checkRuns(part, n);
+    await startDaemon(this.name, n, init, daemon(this.plan, this.subnet, n, part));
+    await this.#ready(part, n, abort);
+    return true;
+  }
+
+  /** Waits until the daemon ends by itself, after a SIGTERM say. */
+  async ended(part: DaemonName, n: number, withinMs = 30_000): Promise<void> {
+    for (let waitedMs = 0; this.#find(part, n) !== null; waitedMs += 20) {
+      if (waitedMs >= withinMs)
+        throw new ClusterError("deadline_exceeded", `${part} ${n} still runs after ${withinMs} ms`);
+      await sleep(systemClock, 20);
+    }
+  }
+
+  /** SIGSTOP: it is there, holds its connections, and does nothing. A host with all its containers. */
+  pause(part: Part, n: number): boolean {
+    return this.#signalPart(part, n, "SIGSTOP");
+  }
+
+  resume(part: Part, n: number): boolean {
+    return this.#signalPart(part, n, "SIGCONT");
+  }
+
+  /** The daemon's pid as the machine knows it; null where it does not run. */
+  pid(part: DaemonName, n: number): number | null {
+    this.#reload();
+    return this.#find(part, n)?.pid ?? null;
+  }
+
+  async #build(progress: (line: string) => void, abort?: AbortSignal): Promise<void> {
+    const { plan } = this.#state;
+    writeState(this.#state);
+    // Building the images keeps one core busy while the engines start on the other.
+    const images = buildImages(plan.name, plan.images);
+    images.catch(() => undefined); // Awaited below; until then an early failure must not end the process.
+    const net = await raiseSwitch(plan.name, plan.subnet, abort);
+    this.#update((state) => ({ ...state, subnet: net.subnet, switchInit: net.init }));
+    progress(
+      `network ${net.subnet}.0/24, hosts ${hostName(1)} to ${hostName(plan.hosts)} at ${net.subnet}.1 to .${plan.hosts}`,
+    );
+    await Promise.all(this.hosts.map((n) => this.#boot(n, abort)));
+    await this.#startAll(this.hosts, abort, progress, async () => {
+      const { file } = await images;
+      await Promise.all(this.hosts.map((n) => this.#load(n, file, abort)));
+      progress(`images loaded: ${plan.images.join(", ")}`);
+    });
+    this.#update((state) => ({ ...state, phase: "up" }));
+  }
+
+  /** For an `up` of a lab that is up: starts what somebody killed. */
+  async #completeHosts(progress: (line: string) => void, abort?: AbortSignal): Promise<void> {
+    const dark = this.hosts.filter((n) => !hostIsUp(this.#state.inits[n - 1] ?? null));
+    for (const n of dark) progress(`starting host ${n}`);
+    await Promise.all(dark.map((n) => this.#boot(n, abort)));
+    await this.#startAll(this.hosts, abort);
+  }
+
+  async #boot(n: number, abort?: AbortSignal): Promise<void> {
+    const { plan, switchInit, cuts } = this.#state;
+    if (!hostIsUp(switchInit))
+      throw new ClusterError(
+        "failed_precondition",
+        `the network of lab ${this.name} is gone; run: flotilla lab up --name ${this.name}`,
+      );
+    const init = await bootHost(plan.name, n, plan.hosts, this.subnet, abort);
+    this.#update((state) => ({ ...state, inits: state.inits.map((id, i) => (i === n - 1 ? init : id)) }));
+    await plugHost(plan.name, n, init, { init: switchInit, subnet: this.subnet });
+    if (cuts.some((cut) => cut.to === n)) await applyCuts(n, init, this.subnet, cuts);
+  }
+
+  /** In the order that they need each other: engines and etcd at once, then managers, then agents. */
+  async #startAll(
+    hosts: readonly number[],
+    abort?: AbortSignal,
+    progress: (line: string) => void = () => undefined,
+    between?: () => Promise<void>,
+  ): Promise<void> {
+    const wave = async (name: DaemonName): Promise<void> => {
+      const where = hosts.filter((n) => daemonsOf(this.plan, n).includes(name));
+      await Promise.all(
+        where.map(async (n) => {
+          await startDaemon(this.name, n, this.#init(n), daemon(this.plan, this.subnet, n, name));
+          await this.#ready(name, n, abort);
+        }),
+      );
+      if (where.length > 0) progress(`${name} ready on ${where.map(hostName).join(", ")}`);
+    };
+    await Promise.all([wave("dockerd").then(between), wave("etcd")]);
+    await wave("manager");
+    await wave("agent");
+  }
+
+  #ready(name: DaemonName, n: number, abort?: AbortSignal): Promise<void> {
+    const within = name === "dockerd" ? ENGINE_READY_MS : name === "etcd" ? ETCD_READY_MS : PROCESS_READY_MS;
+    return whenReady(this.plan, this.subnet, n, this.#init(n), name, within, abort);
+  }
+
+  async #load(n: number, file: string, abort?: AbortSignal): Promise<void> {
+    const answer = await call({
+      socketPath: this.dockerSocket(n),
+      method: "POST",
+      path: "/images/load?quiet=1",
+      bodyFile: file,
+      timeoutMs: LOAD_MS,
+      ...(abort === undefined ? {} : { signal: abort }),
+    });
+    if (answer.status !== 200 || answer.body.includes('"errorDetail"')) {
+      throw new ClusterError("internal", `host ${n} could not load ${file}: ${answer.body.trim().slice(0, 500)}`);
+    }
+  }
+
+  async #setCuts(change: (cuts: readonly Cut[]) => readonly Cut[]): Promise<void> {
+    this.#reload();
+    const before = this.#state.cuts;
+    const after = change(before);
+    const touched = new Set([...before, ...after].map((cut) => cut.to));
+    this.#update((state) => ({ ...state, cuts: after }));
+    await Promise.all(
+      [...touched].map(async (n) => {
+        const init = this.#state.inits[n - 1] ?? null;
+        if (hostIsUp(init)) await applyCuts(n, init, this.subnet, after);
+      }),
+    );
+  }
+
+  #signalPart(part: Part, n: number, name: "SIGSTOP" | "SIGCONT"): boolean {
+    this.#reload();
+    if (part !== "host") {
+      const process = this.#find(part, n);
+      return process !== null && signal(process, name);
+    }
+    const init = this.#init(n);
+    const all = [...hostProcesses(init), ...cgroupProcesses(hostCgroup(this.name, n))];
+    for (const process of all) signal(process, name);
+    return true;
+  }
+
+  #find(part: DaemonName, n: number): ProcessId | null {
+    const init = this.#state.inits[this.#check(n) - 1] ?? null;
+    if (!hostIsUp(init)) return null;
+    if (part !== "ambassador") return findDaemon(this.name, n, init, part);
+    return findAmbassador(this.name, n, init);
+  }
+
+  async #hostStatus(n: number): Promise<HostStatus> {
+    const init = this.#state.inits[n - 1] ?? null;
+    const powered = hostIsUp(init);
+    const names: readonly DaemonName[] = [
+      ...daemonsOf(this.plan, n),
+      ...(this.plan.processes ? (["ambassador"] as const) : []),
+    ];
+    const daemons = names.map((name) => ({ name, pid: this.#find(name, n)?.pid ?? null }));
+    const containers = powered ? await countContainers(this.dockerSocket(n)) : null;
+    return {
+      number: n,
+      name: hostName(n),
+      address: this.address(n),
+      powered,
+      dockerSocket: this.dockerSocket(n),
+      daemons,
+      containers,
+    };
+  }
+
+  #dockerArgs(n: number, argv: readonly string[]): readonly string[] {
+    this.#init(n);
+    return ["--host", `unix://${this.dockerSocket(n)}`, ...argv];
+  }
+
+  #checkRuns(part: DaemonName, n: number): void {
+    const here = daemonsOf(this.plan, n);
+    if (part === "ambassador" ? here.includes("agent") : here.includes(part)) return;
+    throw new ClusterError(
+      "invalid_argument",
+      `host ${n} of lab ${this.name} has no ${part}; it has ${here.join(", ")}`,
+    );
+  }
+
+  #init(n: number): ProcessId {
+    const init = this.#state.inits[this.#check(n) - 1] ?? null;
+    if (hostIsUp(init)) return init;
+    // Another command may have restarted it since we read the state.
+    this.#reload();
+    const again = this.#state.inits[n - 1] ?? null;
+    if (hostIsUp(again)) return again;
+    throw new ClusterError(
+      "failed_precondition",
+      `host ${n} of lab ${this.name} has no power; start it: flotilla lab start host ${n}`,
+    );
+  }
+
+  #check(n: number): number {
+    if (Number.isInteger(n) && n >= 1 && n <= this.plan.hosts) return n;
+    throw ClusterError.invalid([
+      {
+        field: "host",
+        value: String(n),
+        rule: `must be from 1 to ${this.plan.hosts}, the hosts of lab ${this.name}`,
+        fix: "use 1",
+      },
+    ]);
+  }
+
+  #reload(): void {
+    const state = readState(this.name);
+    if (state === null) throw new ClusterError("not_found", `the lab ${this.name} is down`);
+    this.#state = state;
+  }
+
+  #update(change: (state: LabState) => LabState): void {
+    this.#state = change(this.#state);
+    writeState(this.#state);
+  }
+}
+
+async function countContainers(socketPath: string): Promise<number | null> {
+  try {
+    const answer = await call({ socketPath, path: "/containers/json", timeoutMs: 3_000 });
+    const list: unknown = JSON.parse(answer.body);
+    return Array.isArray(list) ? list.length : null;
+  } catch {
+    // An engine that is killed or paused answers nothing: unknown, which is what null says.
+    return null;
+  }
+}
+
+/** The user's own docker settings point to another engine. */
+function dockerEnv(): NodeJS.ProcessEnv {
+  const { DOCKER_HOST: _host, DOCKER_CONTEXT: _context, DOCKER_TLS_VERIFY: _tls, ...env } = process.env;
+  return env;
+}
+
+function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new ClusterError("permission_denied", "a lab needs root, for namespaces and Docker Engines; use sudo");
+}

@@ -1,0 +1,62 @@
+// What a lab remembers between commands: state.json in its run folder. It is written before anything else is made and at every
+// change, whole and by rename, so that whichever command is killed whenever, the next one can read what there was.
+import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { ClusterError } from "../../lib/mod.js";
+import type { Cut } from "./network.js";
+import type { LabPlan } from "./options.js";
+import { RUN_ROOT, stateFile } from "./paths.js";
+import { type ProcessId, isErrno } from "./proc.js";
+
+export interface LabState {
+  readonly format: 1;
+  /** `starting` until all is ready: a lab found in this phase without a living `up` is rubble. */
+  readonly phase: "starting" | "up";
+  readonly plan: LabPlan;
+  /** Null until the switch is up. */
+  readonly subnet: string | null;
+  readonly switchInit: ProcessId | null;
+  /** By host, index 0 for host 1; null while the host is without power. */
+  readonly inits: readonly (ProcessId | null)[];
+  readonly cuts: readonly Cut[];
+}
+
+export function freshState(plan: LabPlan): LabState {
+  const inits = Array.from({ length: plan.hosts }, () => null);
+  return { format: 1, phase: "starting", plan, subnet: null, switchInit: null, inits, cuts: [] };
+}
+
+/** Null where there is no such lab. A file that we cannot read counts as a lab that was never finished. */
+export function readState(lab: string): LabState | null {
+  try {
+    const parsed: unknown = JSON.parse(readFileSync(stateFile(lab), "utf8"));
+    return isState(parsed) ? parsed : null;
+  } catch (cause) {
+    if (isErrno(cause, "ENOENT") || cause instanceof SyntaxError) return null;
+    if (isErrno(cause, "EACCES"))
+      throw new ClusterError("permission_denied", "the lab belongs to root; use sudo", { cause });
+    throw cause;
+  }
+}
+
+export function writeState(state: LabState): void {
+  const file = stateFile(state.plan.name);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(`${file}.new`, JSON.stringify(state, null, 2));
+  renameSync(`${file}.new`, file);
+}
+
+/** Names of all labs that have a run folder, finished or not. */
+export function labNames(): readonly string[] {
+  try {
+    return readdirSync(RUN_ROOT);
+  } catch (cause) {
+    if (isErrno(cause, "ENOENT")) return [];
+    throw cause;
+  }
+}
+
+/** We alone write this file, in one go: its format number vouches for the rest. */
+function isState(value: unknown): value is LabState {
+  return typeof value === "object" && value !== null && "format" in value && value.format === 1 && "plan" in value;
+}
