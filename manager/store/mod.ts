@@ -1,0 +1,10 @@
+export { type MemoryStoreOptions, openMemoryStore } from "./memory/memory.js";
+export {
+  type Change,
+  type Commit,
+  type Store,
+  type TableView,
+  type Transaction,
+  type View,
+  writesPerTransactionMax,
+} from "./store.js";
