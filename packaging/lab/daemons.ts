@@ -118,11 +118,17 @@ async function probe(
         await call({ host: hostAddress(subnet, n), port: MANAGER_HTTP, path: "/readyz", timeoutMs: 2_000 }),
       );
     case "agent":
-      await mustExecIn(
-        init,
-        ["busybox", "wget", "-q", "-T", "2", "-O", "/dev/null", `http://127.0.0.1:${AGENT_HTTP}/readyz`],
-        { timeoutMs: 5_000 },
-      );
+      // `timeout`, because the -T of Debian's static busybox ends in a segmentation fault.
+      await mustExecIn(init, [
+        "timeout",
+        "3",
+        "busybox",
+        "wget",
+        "-q",
+        "-O",
+        "/dev/null",
+        `http://127.0.0.1:${AGENT_HTTP}/readyz`,
+      ]);
       return null;
     case "ambassador":
       return null;

@@ -35,9 +35,9 @@ export function call(options: Call): Promise<Answer> {
       req.destroy(new Error(`no answer to ${method} ${options.path} within ${timeoutMs} ms`)),
     );
     req.on("error", fail);
-    req.on("response", (response) =>
-      collect(response).then((body) => done({ status: response.statusCode ?? 0, body }), fail),
-    );
+    req.on("response", (response) => {
+      collect(response).then((body) => done({ status: response.statusCode ?? 0, body }), fail);
+    });
     if (bodyFile === undefined) req.end();
     else {
       const file = createReadStream(bodyFile, { highWaterMark: 1024 * 1024 });

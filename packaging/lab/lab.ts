@@ -1,37 +1,25 @@
 // A lab: up, down, and what one does to it in between. Everything that changes it is written to state.json before the next step,
 // and every command works from that file and from /proc, so that a command may be killed anywhere and the next one carries on.
 import { ClusterError, messageOf, sleep, systemClock } from "../../lib/mod.js";
+import { type BringUp, boot, build, complete, startDaemons, startOne } from "./bring-up.js";
 import {
   DAEMON_NAMES,
   type DaemonName,
-  daemon,
   daemonsOf,
   dashboardAddress,
   etcdEndpoints,
   managerAddresses,
-  whenReady,
 } from "./daemons.js";
-import {
-  bootHost,
-  enter,
-  execIn,
-  findAmbassador,
-  findDaemon,
-  hostIsUp,
-  mustExecIn,
-  powerOff,
-  startDaemon,
-} from "./host.js";
+import { enter, execIn, findAmbassador, findDaemon, hostIsUp, mustExecIn, powerOff } from "./host.js";
 import { call } from "./http.js";
-import { buildImages } from "./images/catalog.js";
 import { lock } from "./lock.js";
-import { type Cut, applyCuts, plugHost, raiseSwitch } from "./network.js";
+import { type Cut, applyCuts } from "./network.js";
 import { type LabOptions, type LabPlan, checkName, differences, hostAddress, hostName, resolve } from "./options.js";
 import { dockerSocket, hostCgroup, logFile } from "./paths.js";
 import { type ProcessId, cgroupProcesses, hostProcesses, killAll, signal } from "./proc.js";
 import { hasTraces, removeLab } from "./removal.js";
 import { type RunOptions, type RunResult, run, runInherited } from "./run.js";
-import { type LabState, freshState, labNames, readState, writeState } from "./state.js";
+import { LabMemory, freshState, labNames, readState } from "./state.js";
 
 /** Something that can be killed, started, paused and resumed. `host` is all of a host: pulling its plug. */
 export type Part = DaemonName | "host";
@@ -68,21 +56,16 @@ export interface UpOptions extends LabOptions {
   readonly progress?: (line: string) => void;
 }
 
-const ENGINE_READY_MS = 60_000;
-const ETCD_READY_MS = 60_000;
-const PROCESS_READY_MS = 60_000;
-const LOAD_MS = 180_000;
-
 export class Lab {
   readonly name: string;
   /** False where `up` found all of it running. */
   readonly created: boolean;
-  #state: LabState;
+  readonly #memory: LabMemory;
 
-  private constructor(state: LabState, created: boolean) {
-    this.name = state.plan.name;
+  private constructor(memory: LabMemory, created: boolean) {
+    this.name = memory.name;
     this.created = created;
-    this.#state = state;
+    this.#memory = memory;
   }
 
   /**
@@ -94,6 +77,7 @@ export class Lab {
     requireRoot();
     await using _ = await lock(`lab/${plan.name}`, `the lab ${plan.name}`);
     const progress = options.progress ?? (() => undefined);
+    const how: BringUp = { progress, ...(options.signal === undefined ? {} : { signal: options.signal }) };
     const found = readState(plan.name);
     if (found?.phase === "up" && found.inits.some(hostIsUp) && hostIsUp(found.switchInit)) {
       const other = differences(found.plan, plan);
@@ -103,18 +87,18 @@ export class Lab {
           `the lab ${plan.name} is up with other options (${other.join("; ")}); take it down first: flotilla lab down --name ${plan.name}`,
         );
       }
-      const lab = new Lab(found, false);
-      await lab.#completeHosts(progress, options.signal);
-      return lab;
+      const memory = new LabMemory(found);
+      await complete(memory, how);
+      return new Lab(memory, false);
     }
     if (hasTraces(plan.name)) {
       progress("removing what an interrupted lab left behind");
       await removeLab(plan.name);
     }
-    const lab = new Lab(freshState(plan), true);
+    const memory = new LabMemory(freshState(plan));
     try {
-      await lab.#build(progress, options.signal);
-      return lab;
+      await build(memory, how);
+      return new Lab(memory, true);
     } catch (cause) {
       // A signal that has aborted must not stop the clean-up, so it is not handed on.
       await removeLab(plan.name).catch((second: unknown) => {
@@ -129,7 +113,7 @@ export class Lab {
   /** The lab of that name; `not_found` where none is up. */
   static attach(name = "default"): Lab {
     const state = readState(checkName(name));
-    if (state?.phase === "up") return new Lab(state, false);
+    if (state?.phase === "up") return new Lab(new LabMemory(state), false);
     const others = labNames();
     const hint = others.length === 0 ? "start one: flotilla lab up" : `there is: ${others.join(", ")} (--name)`;
     throw new ClusterError("not_found", `no lab ${name} is up; ${hint}`);
@@ -154,29 +138,28 @@ export class Lab {
   }
 
   get plan(): LabPlan {
-    return this.#state.plan;
+    return this.#memory.plan;
   }
 
   get hosts(): readonly number[] {
-    return this.#state.inits.map((_, i) => i + 1);
+    return this.#memory.hosts;
   }
 
   get subnet(): string {
-    if (this.#state.subnet === null) throw new Error("a lab that is up has a subnet");
-    return this.#state.subnet;
+    return this.#memory.subnet;
   }
 
   /** `10.77.0.N`; the machine itself is .254. */
   address(n: number): string {
-    return hostAddress(this.subnet, this.#check(n));
+    return hostAddress(this.subnet, this.#memory.check(n));
   }
 
   dockerSocket(n: number): string {
-    return dockerSocket(this.name, this.#check(n));
+    return dockerSocket(this.name, this.#memory.check(n));
   }
 
   logFile(name: DaemonName, n: number): string {
-    return logFile(this.name, this.#check(n), name);
+    return logFile(this.name, this.#memory.check(n), name);
   }
 
   get managers(): readonly string[] {
@@ -188,11 +171,11 @@ export class Lab {
   }
 
   async status(): Promise<LabStatus> {
-    this.#reload();
+    this.#memory.reload();
     const hosts = await Promise.all(this.hosts.map((n) => this.#hostStatus(n)));
     const complete = hosts.every((host) => host.powered && host.daemons.every(({ pid }) => pid !== null));
     const dashboard = this.plan.processes ? dashboardAddress(this.subnet, 1) : null;
-    const { phase, cuts } = this.#state;
+    const { phase, cuts } = this.#memory.state;
     return {
       name: this.name,
       phase,
@@ -208,17 +191,17 @@ export class Lab {
 
   /** Runs a command inside the host and captures what it prints; a code other than 0 is no error here. */
   exec(n: number, argv: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-    return execIn(this.#init(n), argv, options);
+    return execIn(this.#memory.poweredInit(n), argv, options);
   }
 
   /** The same, but a code other than 0 is an error; answers stdout. */
   mustExec(n: number, argv: readonly string[], options: RunOptions = {}): Promise<string> {
-    return mustExecIn(this.#init(n), argv, options);
+    return mustExecIn(this.#memory.poweredInit(n), argv, options);
   }
 
   /** Runs a command inside the host with the caller's terminal; answers its exit code. */
   execInherit(n: number, argv: readonly string[]): Promise<number> {
-    return runInherited("nsenter", enter(this.#init(n), argv));
+    return runInherited("nsenter", enter(this.#memory.poweredInit(n), argv));
   }
 
   /** The docker client against the host's engine. */
@@ -239,7 +222,7 @@ export class Lab {
 
   /** Cuts a from b, or from all other hosts, in both directions or only what a sends. The machine still reaches both. */
   async cut(a: number, b?: number, oneWay = false): Promise<void> {
-    const peers = b === undefined ? this.hosts.filter((n) => n !== this.#check(a)) : [this.#check(b)];
+    const peers = b === undefined ? this.hosts.filter((n) => n !== this.#memory.check(a)) : [this.#memory.check(b)];
     if (a === b) throw new ClusterError("invalid_argument", `host ${a} cannot be cut from itself`);
     const added = peers.flatMap((peer) => [{ from: a, to: peer }, ...(oneWay ? [] : [{ from: peer, to: a }])]);
     await this.#setCuts((cuts) => [
@@ -250,18 +233,18 @@ export class Lab {
 
   /** Ends all cuts, or those of one host. */
   async heal(a?: number): Promise<void> {
-    if (a !== undefined) this.#check(a);
+    if (a !== undefined) this.#memory.check(a);
     await this.#setCuts((cuts) => (a === undefined ? [] : cuts.filter((cut) => cut.from !== a && cut.to !== a)));
   }
 
   /** False where it did not run. SIGKILL unless another is given; a host knows only SIGKILL. */
   async kill(part: Part, n: number, name: NodeJS.Signals = "SIGKILL"): Promise<boolean> {
-    this.#reload();
+    this.#memory.reload();
     if (part === "host") {
-      const init = this.#state.inits[this.#check(n) - 1] ?? null;
-      if (!hostIsUp(init)) return false;
+      const init = this.#memory.init(n);
+      if (init === null) return false;
       await powerOff(this.name, n, init);
-      this.#update((state) => ({ ...state, inits: state.inits.map((id, i) => (i === n - 1 ? null : id)) }));
+      this.#memory.setInit(n, null);
       return true;
     }
     const process = this.#find(part, n);
@@ -271,20 +254,27 @@ export class Lab {
     return true;
   }
 
-  /** Starts what does not run and waits until it is ready; false where it runs already. A host starts with all it had. */
-  async start(part: Part, n: number, abort?: AbortSignal): Promise<boolean> {
-    this.#reload();
+  /**
+   * Starts what does not run, and waits until it is ready unless `wait` is false (what is cut off may never get ready). A host
+   * starts with all it had. False where it runs already.
+   */
+  async start(
+    part: Part,
+    n: number,
+    options: { readonly wait?: boolean; readonly signal?: AbortSignal } = {},
+  ): Promise<boolean> {
+    this.#memory.reload();
+    const how: BringUp = { ...options, progress: () => undefined };
     if (part === "host") {
-      if (hostIsUp(this.#state.inits[this.#check(n) - 1] ?? null)) return false;
-      await this.#boot(n, abort);
-      await this.#startAll([n], abort);
+      if (this.#memory.init(n) !== null) return false;
+      await boot(this.#memory, n, options.signal);
+      await startDaemons(this.#memory, [n], how);
       return true;
     }
-    const init = this.#init(n);
-    if (this.#find(part, n) !== null) return false;
+    this.#memory.poweredInit(n);
     this.#checkRuns(part, n);
-    await startDaemon(this.name, n, init, daemon(this.plan, this.subnet, n, part));
-    await this.#ready(part, n, abort);
+    if (this.#find(part, n) !== null) return false;
+    await startOne(this.#memory, part, n, how);
     return true;
   }
 
@@ -308,128 +298,45 @@ export class Lab {
 
   /** The daemon's pid as the machine knows it; null where it does not run. */
   pid(part: DaemonName, n: number): number | null {
-    this.#reload();
+    this.#memory.reload();
     return this.#find(part, n)?.pid ?? null;
   }
 
-  async #build(progress: (line: string) => void, abort?: AbortSignal): Promise<void> {
-    const { plan } = this.#state;
-    writeState(this.#state);
-    // Building the images keeps one core busy while the engines start on the other.
-    const images = buildImages(plan.name, plan.images);
-    images.catch(() => undefined); // Awaited below; until then an early failure must not end the process.
-    const net = await raiseSwitch(plan.name, plan.subnet, abort);
-    this.#update((state) => ({ ...state, subnet: net.subnet, switchInit: net.init }));
-    progress(
-      `network ${net.subnet}.0/24, hosts ${hostName(1)} to ${hostName(plan.hosts)} at ${net.subnet}.1 to .${plan.hosts}`,
-    );
-    await Promise.all(this.hosts.map((n) => this.#boot(n, abort)));
-    await this.#startAll(this.hosts, abort, progress, async () => {
-      const { file } = await images;
-      await Promise.all(this.hosts.map((n) => this.#load(n, file, abort)));
-      progress(`images loaded: ${plan.images.join(", ")}`);
-    });
-    this.#update((state) => ({ ...state, phase: "up" }));
-  }
-
-  /** For an `up` of a lab that is up: starts what somebody killed. */
-  async #completeHosts(progress: (line: string) => void, abort?: AbortSignal): Promise<void> {
-    const dark = this.hosts.filter((n) => !hostIsUp(this.#state.inits[n - 1] ?? null));
-    for (const n of dark) progress(`starting host ${n}`);
-    await Promise.all(dark.map((n) => this.#boot(n, abort)));
-    await this.#startAll(this.hosts, abort);
-  }
-
-  async #boot(n: number, abort?: AbortSignal): Promise<void> {
-    const { plan, switchInit, cuts } = this.#state;
-    if (!hostIsUp(switchInit))
-      throw new ClusterError(
-        "failed_precondition",
-        `the network of lab ${this.name} is gone; run: flotilla lab up --name ${this.name}`,
-      );
-    const init = await bootHost(plan.name, n, plan.hosts, this.subnet, abort);
-    this.#update((state) => ({ ...state, inits: state.inits.map((id, i) => (i === n - 1 ? init : id)) }));
-    await plugHost(plan.name, n, init, { init: switchInit, subnet: this.subnet });
-    if (cuts.some((cut) => cut.to === n)) await applyCuts(n, init, this.subnet, cuts);
-  }
-
-  /** In the order that they need each other: engines and etcd at once, then managers, then agents. */
-  async #startAll(
-    hosts: readonly number[],
-    abort?: AbortSignal,
-    progress: (line: string) => void = () => undefined,
-    between?: () => Promise<void>,
-  ): Promise<void> {
-    const wave = async (name: DaemonName): Promise<void> => {
-      const where = hosts.filter((n) => daemonsOf(this.plan, n).includes(name));
-      await Promise.all(
-        where.map(async (n) => {
-          await startDaemon(this.name, n, this.#init(n), daemon(this.plan, this.subnet, n, name));
-          await this.#ready(name, n, abort);
-        }),
-      );
-      if (where.length > 0) progress(`${name} ready on ${where.map(hostName).join(", ")}`);
-    };
-    await Promise.all([wave("dockerd").then(between), wave("etcd")]);
-    await wave("manager");
-    await wave("agent");
-  }
-
-  #ready(name: DaemonName, n: number, abort?: AbortSignal): Promise<void> {
-    const within = name === "dockerd" ? ENGINE_READY_MS : name === "etcd" ? ETCD_READY_MS : PROCESS_READY_MS;
-    return whenReady(this.plan, this.subnet, n, this.#init(n), name, within, abort);
-  }
-
-  async #load(n: number, file: string, abort?: AbortSignal): Promise<void> {
-    const answer = await call({
-      socketPath: this.dockerSocket(n),
-      method: "POST",
-      path: "/images/load?quiet=1",
-      bodyFile: file,
-      timeoutMs: LOAD_MS,
-      ...(abort === undefined ? {} : { signal: abort }),
-    });
-    if (answer.status !== 200 || answer.body.includes('"errorDetail"')) {
-      throw new ClusterError("internal", `host ${n} could not load ${file}: ${answer.body.trim().slice(0, 500)}`);
-    }
-  }
-
   async #setCuts(change: (cuts: readonly Cut[]) => readonly Cut[]): Promise<void> {
-    this.#reload();
-    const before = this.#state.cuts;
+    this.#memory.reload();
+    const before = this.#memory.state.cuts;
     const after = change(before);
     const touched = new Set([...before, ...after].map((cut) => cut.to));
-    this.#update((state) => ({ ...state, cuts: after }));
+    this.#memory.update((state) => ({ ...state, cuts: after }));
     await Promise.all(
       [...touched].map(async (n) => {
-        const init = this.#state.inits[n - 1] ?? null;
-        if (hostIsUp(init)) await applyCuts(n, init, this.subnet, after);
+        const init = this.#memory.init(n);
+        if (init !== null) await applyCuts(n, init, this.subnet, after);
       }),
     );
   }
 
   #signalPart(part: Part, n: number, name: "SIGSTOP" | "SIGCONT"): boolean {
-    this.#reload();
+    this.#memory.reload();
     if (part !== "host") {
       const process = this.#find(part, n);
       return process !== null && signal(process, name);
     }
-    const init = this.#init(n);
+    const init = this.#memory.poweredInit(n);
     const all = [...hostProcesses(init), ...cgroupProcesses(hostCgroup(this.name, n))];
     for (const process of all) signal(process, name);
     return true;
   }
 
   #find(part: DaemonName, n: number): ProcessId | null {
-    const init = this.#state.inits[this.#check(n) - 1] ?? null;
-    if (!hostIsUp(init)) return null;
+    const init = this.#memory.init(n);
+    if (init === null) return null;
     if (part !== "ambassador") return findDaemon(this.name, n, init, part);
     return findAmbassador(this.name, n, init);
   }
 
   async #hostStatus(n: number): Promise<HostStatus> {
-    const init = this.#state.inits[n - 1] ?? null;
-    const powered = hostIsUp(init);
+    const powered = this.#memory.init(n) !== null;
     const names: readonly DaemonName[] = [
       ...daemonsOf(this.plan, n),
       ...(this.plan.processes ? (["ambassador"] as const) : []),
@@ -448,7 +355,7 @@ export class Lab {
   }
 
   #dockerArgs(n: number, argv: readonly string[]): readonly string[] {
-    this.#init(n);
+    this.#memory.poweredInit(n);
     return ["--host", `unix://${this.dockerSocket(n)}`, ...argv];
   }
 
@@ -459,42 +366,6 @@ export class Lab {
       "invalid_argument",
       `host ${n} of lab ${this.name} has no ${part}; it has ${here.join(", ")}`,
     );
-  }
-
-  #init(n: number): ProcessId {
-    const init = this.#state.inits[this.#check(n) - 1] ?? null;
-    if (hostIsUp(init)) return init;
-    // Another command may have restarted it since we read the state.
-    this.#reload();
-    const again = this.#state.inits[n - 1] ?? null;
-    if (hostIsUp(again)) return again;
-    throw new ClusterError(
-      "failed_precondition",
-      `host ${n} of lab ${this.name} has no power; start it: flotilla lab start host ${n}`,
-    );
-  }
-
-  #check(n: number): number {
-    if (Number.isInteger(n) && n >= 1 && n <= this.plan.hosts) return n;
-    throw ClusterError.invalid([
-      {
-        field: "host",
-        value: String(n),
-        rule: `must be from 1 to ${this.plan.hosts}, the hosts of lab ${this.name}`,
-        fix: "use 1",
-      },
-    ]);
-  }
-
-  #reload(): void {
-    const state = readState(this.name);
-    if (state === null) throw new ClusterError("not_found", `the lab ${this.name} is down`);
-    this.#state = state;
-  }
-
-  #update(change: (state: LabState) => LabState): void {
-    this.#state = change(this.#state);
-    writeState(this.#state);
   }
 }
 

@@ -1,7 +1,7 @@
 // Joins the hosts by a bridge in a namespace of its own, to which the machine is plugged like one more host. Cuts are made in the
 // receiving host's raw table, before Docker's own rules and before connection tracking: what comes from the other is dropped.
 import { ClusterError } from "../../lib/mod.js";
-import { enter, mustExecIn, spawnHolder } from "./host.js";
+import { NAME_SERVER, enter, mustExecIn, spawnHolder } from "./host.js";
 import { lock } from "./lock.js";
 import { hostAddress, hostName, overlaps, rootAddress, subnetCandidates } from "./options.js";
 import { rootInterface } from "./paths.js";
@@ -54,7 +54,15 @@ export async function plugHost(lab: string, n: number, host: ProcessId, net: Swi
     `link set ${port} master ${BRIDGE}`,
     `link set ${port} up`,
   ]);
-  await batch(host, ["link set lo up", `address add ${hostAddress(net.subnet, n)}/24 dev eth0`, "link set eth0 up"]);
+  await batch(host, [
+    "link set lo up",
+    `address add ${hostAddress(net.subnet, n)}/24 dev eth0`,
+    "link set eth0 up",
+    // No route at all would fail at once on the host, but a container's resolver would wait 5 s per try: Linux tells an UDP
+    // socket of "net unreachable" only if it asks (IP_RECVERR), of "prohibited" always. The ambassador's own address on a
+    // local interface goes before this route.
+    `route add prohibit ${NAME_SERVER} metric 4294967295`,
+  ]);
 }
 
 /** Removes the machine's plug; whatever else there was goes with the switch's process. */

@@ -6,7 +6,7 @@ import { ClusterError } from "../../lib/mod.js";
 import type { Cut } from "./network.js";
 import type { LabPlan } from "./options.js";
 import { RUN_ROOT, stateFile } from "./paths.js";
-import { type ProcessId, isErrno } from "./proc.js";
+import { type ProcessId, isAlive, isErrno } from "./proc.js";
 
 export interface LabState {
   readonly format: 1;
@@ -59,4 +59,73 @@ export function labNames(): readonly string[] {
 /** We alone write this file, in one go: its format number vouches for the rest. */
 function isState(value: unknown): value is LabState {
   return typeof value === "object" && value !== null && "format" in value && value.format === 1 && "plan" in value;
+}
+
+/** The state in memory and on disk, changed together. */
+export class LabMemory {
+  readonly name: string;
+  #state: LabState;
+
+  constructor(state: LabState) {
+    this.name = state.plan.name;
+    this.#state = state;
+  }
+
+  get state(): LabState {
+    return this.#state;
+  }
+
+  get plan(): LabPlan {
+    return this.#state.plan;
+  }
+
+  get hosts(): readonly number[] {
+    return this.#state.inits.map((_, i) => i + 1);
+  }
+
+  get subnet(): string {
+    if (this.#state.subnet === null) throw new Error("a lab without a network has no addresses");
+    return this.#state.subnet;
+  }
+
+  /** Works on what is on disk now: other commands change it too, and this one may have waited since it last looked. */
+  update(change: (state: LabState) => LabState): void {
+    this.#state = change(readState(this.name) ?? this.#state);
+    writeState(this.#state);
+  }
+
+  /** Another command may have changed it since. */
+  reload(): void {
+    const state = readState(this.name);
+    if (state === null) throw new ClusterError("not_found", `the lab ${this.name} is down`);
+    this.#state = state;
+  }
+
+  setInit(n: number, init: ProcessId | null): void {
+    this.update((state) => ({ ...state, inits: state.inits.map((id, i) => (i === n - 1 ? init : id)) }));
+  }
+
+  /** The host's init where the host has power. */
+  init(n: number): ProcessId | null {
+    const init = this.#state.inits[this.check(n) - 1] ?? null;
+    return init !== null && isAlive(init) ? init : null;
+  }
+
+  /** The same, but a host without power is an error. */
+  poweredInit(n: number): ProcessId {
+    const init = this.init(n);
+    if (init !== null) return init;
+    this.reload();
+    const again = this.init(n);
+    if (again !== null) return again;
+    const message = `host ${n} of lab ${this.name} has no power; start it: flotilla lab start host ${n}`;
+    throw new ClusterError("failed_precondition", message);
+  }
+
+  check(n: number): number {
+    const max = this.plan.hosts;
+    if (Number.isInteger(n) && n >= 1 && n <= max) return n;
+    const rule = `must be a whole number from 1 to ${max}, the hosts of lab ${this.name}`;
+    throw ClusterError.invalid([{ field: "host", value: String(n), rule, fix: "use 1" }]);
+  }
 }

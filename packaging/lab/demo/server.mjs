@@ -48,7 +48,8 @@ const server = createServer((request, response) => {
   else if (url.pathname === "/sick") send(response, 503, "sick\n");
   else if (url.pathname === "/slow")
     setTimeout(() => sendIdentity(request, response), limit(url.searchParams.get("ms"), waitMsMax));
-  else if (url.pathname === "/bytes") sendBytes(response, limit(url.searchParams.get("n"), Number.MAX_SAFE_INTEGER));
+  else if (url.pathname === "/bytes")
+    void sendBytes(response, limit(url.searchParams.get("n"), Number.MAX_SAFE_INTEGER));
   else send(response, 404, "not found\n");
 });
 // A kept connection must outlive the keep-alive of whoever stands before us, or requests are lost to the race.
