@@ -1,0 +1,19 @@
+// deploy/spec: what a service spec may say. Checking and defaults, image references, constraints, template hashes.
+// Imports lib and proto; pure, and the same for the API, the CLI and the scheduler.
+
+export { type CheckedSpec, checkReplicas, checkServiceSpec } from "./check.js";
+export {
+  type Constraint,
+  type ConstraintKey,
+  type ConstraintNode,
+  labelsOf,
+  matchConstraint,
+  type ParsedConstraint,
+  parseConstraint,
+} from "./constraint.js";
+export { type ImageReference, type ParsedImage, parseImage } from "./image.js";
+export { reservedLabelPrefix } from "./labels.js";
+export { limits } from "./limits.js";
+export { Problems } from "./problems.js";
+export { closest } from "./suggest.js";
+export { equalPlacement, equalSpecs, templateHash } from "./template.js";
