@@ -15,7 +15,7 @@ import { call } from "./http.js";
 import { lock } from "./lock.js";
 import { type Cut, applyCuts } from "./network.js";
 import { type LabOptions, type LabPlan, checkName, differences, hostAddress, hostName, resolve } from "./options.js";
-import { dockerSocket, hostCgroup, logFile } from "./paths.js";
+import { dockerSocket, hostCgroup, logFile, runDir } from "./paths.js";
 import { type ProcessId, cgroupProcesses, hostProcesses, killAll, signal } from "./proc.js";
 import { hasTraces, removeLab } from "./removal.js";
 import { type RunOptions, type RunResult, run, runInherited } from "./run.js";
@@ -119,6 +119,17 @@ export class Lab {
     throw new ClusterError("not_found", `no lab ${name} is up; ${hint}`);
   }
 
+  /** Throws what `up` would say against these options, and does nothing else. */
+  static check(options: LabOptions): void {
+    resolve(options);
+  }
+
+  /** Where others may keep what shall vanish with the lab. */
+  static folder(name: string): string {
+    return runDir(checkName(name));
+  }
+
+  /** Labs of which there is anything, finished or not. */
   static names(): readonly string[] {
     return labNames();
   }
@@ -152,6 +163,10 @@ export class Lab {
   /** `10.77.0.N`; the machine itself is .254. */
   address(n: number): string {
     return hostAddress(this.subnet, this.#memory.check(n));
+  }
+
+  get folder(): string {
+    return runDir(this.name);
   }
 
   dockerSocket(n: number): string {

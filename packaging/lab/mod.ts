@@ -4,4 +4,4 @@ export { BUSYBOX_IMAGE, DEMO_IMAGE } from "./images/catalog.js";
 export { type HostStatus, Lab, type LabStatus, PARTS, type Part, type UpOptions } from "./lab.js";
 export type { Cut } from "./network.js";
 export { IMAGE_SETS, type ImageSet, type LabOptions, type LabPlan, STORE_KINDS, type StoreKind } from "./options.js";
-export type { RunOptions, RunResult } from "./run.js";
+export { type RunOptions, type RunResult, runInherited } from "./run.js";

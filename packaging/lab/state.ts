@@ -5,8 +5,8 @@ import { dirname } from "node:path";
 import { ClusterError } from "../../lib/mod.js";
 import type { Cut } from "./network.js";
 import type { LabPlan } from "./options.js";
-import { RUN_ROOT, stateFile } from "./paths.js";
-import { type ProcessId, isAlive, isErrno } from "./proc.js";
+import { DATA_ROOT, RUN_ROOT, stateFile } from "./paths.js";
+import { type ProcessId, isAlive, isErrno, marked } from "./proc.js";
 
 export interface LabState {
   readonly format: 1;
@@ -46,10 +46,15 @@ export function writeState(state: LabState): void {
   renameSync(`${file}.new`, file);
 }
 
-/** Names of all labs that have a run folder, finished or not. */
+/** Names of all labs of which there is anything, finished or not. */
 export function labNames(): readonly string[] {
+  const processes = marked().map(({ mark }) => mark.split("/")[0] ?? "");
+  return [...new Set([...list(RUN_ROOT), ...list(DATA_ROOT), ...processes])].sort();
+}
+
+function list(dir: string): readonly string[] {
   try {
-    return readdirSync(RUN_ROOT);
+    return readdirSync(dir);
   } catch (cause) {
     if (isErrno(cause, "ENOENT")) return [];
     throw cause;

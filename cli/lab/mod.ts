@@ -1,0 +1,2 @@
+// The door of cli/lab: `flotilla lab …`.
+export { registerLab } from "./register.js";
