@@ -14,3 +14,5 @@ export { type LoopOptions, ReconcileLoop } from "./loop.js";
 export { type Rng, seededRng, systemRng } from "./rng.js";
 export { BoundedStream, LatestStream } from "./stream.js";
 export { formatBytes, formatDurationMs, formatNanoCpus, parseBytes, parseDurationMs, parseNanoCpus } from "./units.js";
+export { type Cidr, cidrContains, cidrSize, formatCidr, formatIpv4, parseCidr, parseIpv4 } from "./ipv4.js";
+export { type StatusServerOptions, serveStatus } from "./status-server.js";

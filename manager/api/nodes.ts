@@ -1,0 +1,86 @@
+// What users see and change of nodes.
+
+import { type Clock, ClusterError, type Violation } from "../../lib/mod.js";
+import { NodeAvailability, type Node, TaskState } from "../../proto/mod.js";
+import type { NodeState as NodeStateMessage, UpdateNodeRequest } from "../../proto/gen/flotilla/control/v1/control.js";
+import type { Store, View } from "../store/mod.js";
+import { findNode } from "./lookup.js";
+
+const labelsMax = 64;
+const labelKey = /^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,126}[a-zA-Z0-9])?$/;
+const labelValueMax = 256;
+
+export function nodeState(view: View, node: Node): NodeStateMessage {
+  let tasks = 0;
+  let nanoCpus = 0;
+  let memoryBytes = 0;
+  for (const task of view.tasksOfNode(node.meta.id)) {
+    if (task.status.state >= TaskState.COMPLETE) continue;
+    if (task.desiredState <= TaskState.RUNNING) tasks += 1;
+    const reservations = view.revisionOfService(task.serviceId, task.revision)?.spec.task.reservations;
+    nanoCpus += reservations?.nanoCpus ?? 0;
+    memoryBytes += reservations?.memoryBytes ?? 0;
+  }
+  return { node, tasks, reserved: { nanoCpus, memoryBytes } };
+}
+
+export function listNodes(view: View): NodeStateMessage[] {
+  return [...view.nodes.values()]
+    .sort((a, b) => (a.description.hostname < b.description.hostname ? -1 : 1))
+    .map((node) => nodeState(view, node));
+}
+
+function checkLabels(labels: Readonly<Record<string, string>>): Violation[] {
+  const violations: Violation[] = [];
+  for (const [key, value] of Object.entries(labels)) {
+    if (!labelKey.test(key))
+      violations.push({
+        field: "labels",
+        value: key,
+        rule: "must be 1 to 128 letters, digits, '.', '_', '/' or '-', with a letter or digit at both ends",
+        fix: "write for example zone=eu",
+      });
+    if (value.length > labelValueMax)
+      violations.push({
+        field: `labels.${key}`,
+        value: `${value.slice(0, 32)}…`,
+        rule: `must be at most ${labelValueMax} characters`,
+        fix: "shorten it",
+      });
+  }
+  return violations;
+}
+
+export async function updateNode(store: Store, clock: Clock, request: UpdateNodeRequest): Promise<NodeStateMessage> {
+  const violations = checkLabels(request.labelsAdd);
+  if (violations.length > 0) throw ClusterError.invalid(violations);
+  const id = await store.update((tx) => {
+    const node = findNode(tx, request.node);
+    const labels = { ...node.spec.labels, ...request.labelsAdd };
+    for (const key of request.labelsRemove) {
+      if (!Object.hasOwn(labels, key))
+        throw new ClusterError("not_found", `node ${node.description.hostname} has no label ${JSON.stringify(key)}`);
+      delete labels[key];
+    }
+    if (Object.keys(labels).length > labelsMax)
+      throw ClusterError.invalid([
+        {
+          field: "labels",
+          value: String(Object.keys(labels).length),
+          rule: `must be at most ${labelsMax}`,
+          fix: "remove some",
+        },
+      ]);
+    const availability =
+      request.availability === NodeAvailability.UNSPECIFIED ? node.spec.availability : request.availability;
+    tx.put("nodes", {
+      ...node,
+      meta: { ...node.meta, updatedAtMs: clock.now() },
+      spec: { ...node.spec, availability, labels },
+    });
+    return node.meta.id;
+  });
+  const node = store.view().nodes.get(id);
+  if (node === undefined) throw new ClusterError("not_found", `node ${id} was removed meanwhile`);
+  return nodeState(store.view(), node);
+}

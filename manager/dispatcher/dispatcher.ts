@@ -1,0 +1,359 @@
+// The dispatcher: sessions with agents, their assignments down, their statuses up. It decides nothing; it carries
+// the store's desired state to the nodes and the nodes' observed state to the store.
+
+import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
+import { type Cluster, type Node, NodeAvailability, NodeState, TaskState } from "../../proto/mod.js";
+import type {
+  AssignmentsMessage,
+  DispatcherServer,
+  LogSubscription,
+  RegisterRequest,
+  SessionMessage,
+  UpdateStatusRequest,
+} from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
+import { allocateSubnet } from "../allocator/mod.js";
+import { RouteTable } from "../routes/mod.js";
+import type { Handlers } from "../rpc/mod.js";
+import type { Commit, Store } from "../store/mod.js";
+import { AssignmentSet } from "./assignments.js";
+import { Drains } from "./drains.js";
+import { LogBroker } from "./logs.js";
+import { heartbeatPeriodMs, heartbeatsMissedMax, type Session, Sessions } from "./sessions.js";
+import { applyStatus } from "./status.js";
+
+/** Statuses of one report that go into one transaction; a larger report takes several. */
+const statusesPerTransaction = 50;
+/** A report larger than this is refused: an agent sends the newest status of each task. */
+const statusesPerReportMax = 10_000;
+
+export interface DispatcherOptions {
+  store: Store;
+  clock: Clock;
+  rng: Rng;
+  log: Logger;
+  /** Every manager's gRPC address, for the agents. */
+  managers: string[];
+}
+
+export class Dispatcher implements AsyncDisposable {
+  readonly logs: LogBroker;
+  readonly #options: DispatcherOptions;
+  readonly #sessions: Sessions;
+  readonly #routes = new RouteTable();
+  readonly #drains = new Drains();
+  readonly #dirtyServices = new Set<string>();
+  readonly #loop: ReconcileLoop;
+  readonly #unsubscribe: () => void;
+  readonly #startedMs: number;
+  /** When a node without a session was last heard of, on the monotonic clock. */
+  readonly #lastSeen = new Map<string, number>();
+  #onSession: () => void = () => undefined;
+
+  constructor(options: DispatcherOptions) {
+    const { store, clock, rng, log } = options;
+    this.#options = options;
+    this.#startedMs = clock.monotonic();
+    this.#sessions = new Sessions(clock, rng, (session) => this.#sessionEnded(session));
+    this.logs = new LogBroker(store, this.#sessions, rng);
+    this.#loop = new ReconcileLoop({ name: "dispatcher", clock, rng, log, run: async () => this.#push() });
+    for (const service of store.view().services.values()) this.#dirtyServices.add(service.meta.id);
+    this.#refreshRoutes();
+    this.#unsubscribe = store.subscribe((commit) => this.#onCommit(commit));
+  }
+
+  /** Calls back whenever a session begins or ends; for the node monitor. */
+  onSessionChange(listener: () => void): void {
+    this.#onSession = listener;
+  }
+
+  hasSession(nodeId: string): boolean {
+    const session = this.#sessions.ofNode(nodeId);
+    return session !== undefined && !this.#isStale(session);
+  }
+
+  /** When the node was last heard of by this manager, on the monotonic clock; its own start when never. */
+  lastSeenMs(nodeId: string): number {
+    return this.#sessions.ofNode(nodeId)?.lastSeenMs ?? this.#lastSeen.get(nodeId) ?? this.#startedMs;
+  }
+
+  /** Whether this manager has heard of the node at all. */
+  wasSeen(nodeId: string): boolean {
+    return this.#lastSeen.has(nodeId) || this.#sessions.ofNode(nodeId) !== undefined;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Ends sessions whose heartbeats have stopped; answers when to look again, on the monotonic clock. */
+  expireSessions(): number | undefined {
+    let next: number | undefined;
+    for (const session of [...this.#sessions.all()]) {
+      const dueMs = session.lastSeenMs + heartbeatPeriodMs * heartbeatsMissedMax;
+      if (this.#isStale(session))
+        this.#sessions.end(session, new ClusterError("deadline_exceeded", `${heartbeatsMissedMax} heartbeats missed`));
+      else next = Math.min(next ?? dueMs, dueMs);
+    }
+    return next;
+  }
+
+  handlers(handlers: Handlers): DispatcherServer {
+    return {
+      register: handlers.serverStream("Register", (request: RegisterRequest, signal) =>
+        this.#register(request, signal),
+      ),
+      heartbeat: handlers.unary("Heartbeat", ({ sessionId }) => {
+        this.#sessions.get(sessionId);
+        return { periodMs: heartbeatPeriodMs };
+      }),
+      assignments: handlers.serverStream("Assignments", ({ sessionId }, signal) =>
+        this.#assignments(sessionId, signal),
+      ),
+      updateStatus: handlers.unary("UpdateStatus", async (request: UpdateStatusRequest) => {
+        await this.#updateStatus(request);
+        return {};
+      }),
+      logSubscriptions: handlers.serverStream("LogSubscriptions", ({ sessionId }, signal) =>
+        this.#logSubscriptions(sessionId, signal),
+      ),
+      publishLogs: handlers.clientStream("PublishLogs", async (requests) => {
+        await this.logs.publish(requests);
+        return {};
+      }),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe();
+    await this.#loop[Symbol.asyncDispose]();
+    for (const session of [...this.#sessions.all()])
+      this.#sessions.end(session, new ClusterError("unavailable", "this manager is stopping"));
+  }
+
+  #isStale(session: Session): boolean {
+    return this.#options.clock.monotonic() >= session.lastSeenMs + heartbeatPeriodMs * heartbeatsMissedMax;
+  }
+
+  #onCommit({ changes }: Commit): void {
+    for (const change of changes) {
+      switch (change.table) {
+        case "tasks": {
+          const task = change.after ?? change.before;
+          if (task === undefined) break;
+          this.#dirtyServices.add(task.serviceId);
+          if (task.nodeId !== "") this.#sessions.ofNode(task.nodeId)?.assignments.touchTask(task.meta.id);
+          break;
+        }
+        case "services":
+          this.#dirtyServices.add((change.after ?? change.before)?.meta.id ?? "");
+          break;
+        case "nodes": {
+          // A node's address or loss concerns the routes of what runs there.
+          const id = (change.after ?? change.before)?.meta.id ?? "";
+          const routable = (node: Node | undefined) =>
+            `${node?.status.state === NodeState.DOWN} ${node?.description.advertiseAddress}`;
+          if (routable(change.before) === routable(change.after)) break;
+          for (const task of this.#options.store.view().tasksOfNode(id)) this.#dirtyServices.add(task.serviceId);
+          break;
+        }
+        case "clusters":
+        case "revisions":
+        case "rollouts":
+          break;
+      }
+    }
+    this.#loop.wake();
+  }
+
+  #refreshRoutes(): void {
+    const { store } = this.#options;
+    const view = store.view();
+    let changed = false;
+    for (const id of this.#dirtyServices) {
+      if (!this.#routes.refresh(view, id)) continue;
+      changed = true;
+      for (const session of this.#sessions.all()) session.assignments.touchRoute(id);
+    }
+    this.#dirtyServices.clear();
+    if (!changed) return;
+    const draining = new Set<string>();
+    for (const { endpoints } of this.#routes.routes())
+      for (const endpoint of endpoints) if (endpoint.draining) draining.add(endpoint.taskId);
+    this.#drains.retain(draining);
+  }
+
+  #push(): void {
+    this.#refreshRoutes();
+    this.#settleDrains();
+    for (const session of this.#sessions.all()) session.push?.();
+  }
+
+  #settleDrains(): void {
+    const { store } = this.#options;
+    const served = [...this.#sessions.all()].filter((session) => !this.#isStale(session)).map(({ nodeId }) => nodeId);
+    for (const taskId of this.#drains.settle(served)) {
+      const nodeId = store.view().tasks.get(taskId)?.nodeId ?? "";
+      this.#sessions.ofNode(nodeId)?.assignments.touchTask(taskId);
+    }
+  }
+
+  async *#register(request: RegisterRequest, signal: AbortSignal): AsyncGenerator<SessionMessage> {
+    const { node, cluster } = await this.#storeNode(request);
+    signal.throwIfAborted();
+    const { store, log, managers } = this.#options;
+    const nodeId = node.meta.id;
+    const session = this.#sessions.open(
+      nodeId,
+      new AssignmentSet(nodeId, {
+        view: () => store.view(),
+        routes: this.#routes,
+        isDrained: (taskId) => this.#drains.isDrained(taskId),
+      }),
+    );
+    log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
+    this.#onSession();
+    const leave = () => this.#sessions.end(session);
+    signal.addEventListener("abort", leave, { once: true });
+    try {
+      session.messages.push({ sessionId: session.id, heartbeatPeriodMs, node, cluster, managers });
+      yield* session.messages;
+    } finally {
+      signal.removeEventListener("abort", leave);
+      leave();
+    }
+  }
+
+  async #storeNode({ nodeId, description }: RegisterRequest): Promise<{ node: Node; cluster: Cluster }> {
+    if (!/^[0-9a-z]{10,64}$/.test(nodeId))
+      throw ClusterError.invalid([
+        {
+          field: "node_id",
+          value: nodeId,
+          rule: "must be 10 to 64 characters of 0-9a-z",
+          fix: "let the agent make it",
+        },
+      ]);
+    const { resources, ...rest } = description ?? { resources: undefined };
+    if (
+      resources === undefined ||
+      !("advertiseAddress" in rest) ||
+      rest.advertiseAddress === "" ||
+      rest.hostname === ""
+    )
+      throw ClusterError.invalid([
+        {
+          field: "description",
+          value: JSON.stringify(description ?? null).slice(0, 200),
+          rule: "must have hostname, advertise_address and resources",
+          fix: "use an agent of this version",
+        },
+      ]);
+    const whole = { ...rest, resources };
+    const { store, clock, log } = this.#options;
+    return await store.update((tx) => {
+      const [cluster] = tx.clusters.values();
+      if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
+      const nowMs = clock.now();
+      const before = tx.nodes.get(nodeId);
+      for (const other of tx.nodes.values()) {
+        if (other.meta.id === nodeId || other.description.advertiseAddress !== whole.advertiseAddress) continue;
+        // The same host with a new disk: its old self can't come back, and two nodes on one address would mix routes.
+        if (other.status.state === NodeState.READY && this.hasSession(other.meta.id))
+          throw new ClusterError(
+            "already_exists",
+            `node ${other.description.hostname} (${other.meta.id}) already has the address ${whole.advertiseAddress}; give this agent its own with --advertise-addr`,
+          );
+      }
+      const node: Node = {
+        meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
+        spec: before?.spec ?? { availability: NodeAvailability.ACTIVE, labels: {} },
+        description: whole,
+        status:
+          before?.status.state === NodeState.READY
+            ? before.status
+            : { state: NodeState.READY, message: "registered", sinceMs: nowMs },
+        subnet: before?.subnet ?? allocateSubnet(tx, cluster),
+      };
+      if (before === undefined) {
+        log.info({ node: nodeId, hostname: whole.hostname, subnet: node.subnet }, "node joined");
+        tx.create("nodes", node);
+      } else tx.put("nodes", { ...node, meta: { ...before.meta, updatedAtMs: nowMs } });
+      return { node, cluster };
+    });
+  }
+
+  async *#assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {
+    const session = this.#sessions.get(sessionId);
+    const wakes = new LatestStream<true>(`assignments ${session.nodeId}`);
+    const push = () => wakes.push(true);
+    const stop = () => wakes.end();
+    session.push = () => (this.#sessions.isOpen(session) ? push() : stop());
+    signal.addEventListener("abort", stop, { once: true });
+    try {
+      yield session.assignments.complete();
+      // What came while the first message was written.
+      push();
+      for await (const _ of wakes) {
+        const message = session.assignments.incremental();
+        if (message !== undefined) yield message;
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  async *#logSubscriptions(sessionId: string, signal: AbortSignal): AsyncGenerator<LogSubscription> {
+    const session = this.#sessions.get(sessionId);
+    const subscriptions = this.#sessions.openLogs(session);
+    const stop = () => subscriptions.end();
+    signal.addEventListener("abort", stop, { once: true });
+    this.logs.sessionOpened(session.nodeId);
+    try {
+      yield* subscriptions;
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  async #updateStatus({ sessionId, updates, drains }: UpdateStatusRequest): Promise<void> {
+    const { store, clock, log } = this.#options;
+    const { nodeId } = this.#sessions.get(sessionId);
+    if (updates.length > statusesPerReportMax)
+      throw new ClusterError(
+        "resource_exhausted",
+        `${updates.length} statuses in one report; at most ${statusesPerReportMax}`,
+      );
+    for (const { taskId, activeConnections } of drains) this.#drains.report(taskId, nodeId, activeConnections);
+    if (drains.length > 0) this.#loop.wake();
+    for (let i = 0; i < updates.length; i += statusesPerTransaction) {
+      const slice = updates.slice(i, i + statusesPerTransaction);
+      await store.update((tx) => {
+        for (const { taskId, status } of slice) {
+          const task = tx.tasks.get(taskId);
+          // Gone from the store: the agent will hear of it by its assignments.
+          if (task === undefined || status === undefined) continue;
+          if (task.nodeId !== nodeId) {
+            log.warn({ node: nodeId, task: taskId, owner: task.nodeId }, "status of another node's task refused");
+            continue;
+          }
+          if (status.state < TaskState.ASSIGNED || status.state > TaskState.REJECTED) {
+            log.warn({ node: nodeId, task: taskId, state: status.state }, "status that no agent may report refused");
+            continue;
+          }
+          const after = applyStatus(task, status, clock.now());
+          if (after !== undefined) tx.put("tasks", after);
+        }
+      });
+    }
+  }
+
+  #sessionEnded(session: Session): void {
+    const { log } = this.#options;
+    this.#lastSeen.set(session.nodeId, session.lastSeenMs);
+    this.logs.sessionEnded(session.nodeId);
+    log.info({ node: session.nodeId, session: session.id }, "session ended");
+    // Its ambassador's connections count no longer: others may be drained now.
+    this.#loop.wake();
+    this.#onSession();
+  }
+}

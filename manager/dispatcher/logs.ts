@@ -1,0 +1,206 @@
+// The log broker: a user asks for a service's logs here, the agents publish them here. Lines pass through, paced by
+// the user's reader; nothing is kept.
+
+import { BoundedStream, ClusterError, type Rng } from "../../lib/mod.js";
+import { type Task, TaskState } from "../../proto/mod.js";
+import type { ServiceLogsResponse } from "../../proto/gen/flotilla/control/v1/control.js";
+import type { LogOptions, PublishLogsRequest } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
+import type { Store } from "../store/mod.js";
+import type { Sessions } from "./sessions.js";
+
+/** Messages of all nodes that wait for one reader; each holds at most what an agent puts into one. */
+const bufferedMessagesMax = 64;
+
+/** One user's request; open while the user listens. */
+interface Reader {
+  id: string;
+  serviceId: string;
+  taskId: string;
+  options: LogOptions;
+  out: BoundedStream<ServiceLogsResponse>;
+  /** Waits until the user has read; the publishers stand in line. */
+  credit: Credit;
+  /** Subscriptions that agents still publish for. */
+  open: Set<string>;
+  /** Tasks that were asked for already. */
+  asked: Set<string>;
+  part: number;
+}
+
+/** Lets publishers continue only while fewer than `max` messages are unread. */
+class Credit {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(max: number) {
+    this.#free = max;
+  }
+
+  async take(): Promise<void> {
+    if (this.#free > 0) this.#free -= 1;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  give(): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free += 1;
+    else next();
+  }
+
+  /** Lets everybody go; for the end. */
+  release(): void {
+    this.#free = Number.POSITIVE_INFINITY;
+    for (const next of this.#waiting.splice(0)) next();
+  }
+}
+
+export class LogBroker {
+  readonly #store: Store;
+  readonly #sessions: Sessions;
+  readonly #rng: Rng;
+  readonly #readers = new Map<string, Reader>();
+  /** By the id of the subscription that an agent was sent. */
+  readonly #bySubscription = new Map<string, { reader: Reader; nodeId: string; subscriptionId: string }>();
+
+  constructor(store: Store, sessions: Sessions, rng: Rng) {
+    this.#store = store;
+    this.#sessions = sessions;
+    this.#rng = rng;
+  }
+
+  /** Lines of the service's tasks, or of one of them, until all ended or, when following, until the reader leaves. */
+  async *read(
+    serviceId: string,
+    taskId: string,
+    options: LogOptions,
+    signal: AbortSignal,
+  ): AsyncGenerator<ServiceLogsResponse> {
+    const id = this.#rng.id();
+    const reader: Reader = {
+      id,
+      serviceId,
+      taskId,
+      options,
+      out: new BoundedStream(`logs ${id}`, bufferedMessagesMax + 1_000),
+      credit: new Credit(bufferedMessagesMax),
+      open: new Set(),
+      asked: new Set(),
+      part: 0,
+    };
+    this.#readers.set(id, reader);
+    const stop = () => reader.out.end();
+    signal.addEventListener("abort", stop, { once: true });
+    const unsubscribe = this.#store.subscribe(({ changes }) => {
+      if (!options.follow) return;
+      if (changes.some(({ table, after }) => table === "tasks" && after?.serviceId === serviceId)) this.#ask(reader);
+      if (this.#store.view().services.get(serviceId) === undefined) reader.out.end();
+    });
+    try {
+      this.#ask(reader);
+      this.#endIfDone(reader);
+      for await (const response of reader.out) {
+        yield response;
+        reader.credit.give();
+      }
+    } finally {
+      unsubscribe();
+      signal.removeEventListener("abort", stop);
+      this.#close(reader);
+    }
+  }
+
+  /** An agent's call; ends early when nobody listens any more. The subscription's random id is its ticket. */
+  async publish(requests: AsyncIterable<PublishLogsRequest>): Promise<void> {
+    let subscription: { reader: Reader; nodeId: string; subscriptionId: string } | undefined;
+    try {
+      for await (const request of requests) {
+        subscription ??= this.#bySubscription.get(request.subscriptionId);
+        if (subscription === undefined)
+          throw new ClusterError("cancelled", "nobody listens to this log subscription any more");
+        const { reader } = subscription;
+        if (!this.#readers.has(reader.id)) throw new ClusterError("cancelled", "the reader of these logs has left");
+        await reader.credit.take();
+        reader.out.push({ lines: request.lines, warning: request.error });
+      }
+    } finally {
+      if (subscription !== undefined) this.#publisherEnded(subscription.reader, subscription.subscriptionId);
+    }
+  }
+
+  /** The session is gone: what it was asked for will not come. */
+  sessionEnded(nodeId: string): void {
+    for (const { reader, nodeId: of, subscriptionId } of [...this.#bySubscription.values()]) {
+      if (of !== nodeId || !reader.open.has(subscriptionId)) continue;
+      const name = this.#store.view().nodes.get(nodeId)?.description.hostname ?? nodeId;
+      reader.out.push({ lines: [], warning: `node ${name} is not connected; its logs are missing from here on` });
+      this.#publisherEnded(reader, subscriptionId);
+    }
+  }
+
+  /** A node's agent has just opened its log stream: readers that follow want to hear from it again. */
+  sessionOpened(nodeId: string): void {
+    for (const reader of this.#readers.values()) {
+      if (!reader.options.follow) continue;
+      for (const id of reader.asked) if (this.#store.view().tasks.get(id)?.nodeId === nodeId) reader.asked.delete(id);
+      this.#ask(reader);
+    }
+  }
+
+  /** Asks the nodes for tasks that they were not asked for yet. */
+  #ask(reader: Reader): void {
+    const view = this.#store.view();
+    const byNode = new Map<string, Task[]>();
+    for (const task of view.tasksOfService(reader.serviceId)) {
+      const { id } = task.meta;
+      if (reader.asked.has(id) || task.nodeId === "" || (reader.taskId !== "" && reader.taskId !== id)) continue;
+      // Nothing to read before there is a container.
+      if (task.status.state < TaskState.STARTING && task.status.container === undefined) continue;
+      reader.asked.add(id);
+      byNode.set(task.nodeId, [...(byNode.get(task.nodeId) ?? []), task]);
+    }
+    for (const [nodeId, tasks] of byNode) {
+      const session = this.#sessions.ofNode(nodeId);
+      const name = view.nodes.get(nodeId)?.description.hostname ?? nodeId;
+      if (session?.logs === undefined) {
+        reader.out.push({
+          lines: [],
+          warning: `node ${name} is not connected; logs of its ${tasks.length} tasks are missing`,
+        });
+        continue;
+      }
+      reader.part += 1;
+      const subscriptionId = `${reader.id}.${reader.part}`;
+      reader.open.add(subscriptionId);
+      this.#bySubscription.set(subscriptionId, { reader, nodeId, subscriptionId });
+      session.logs.push({
+        id: subscriptionId,
+        closed: false,
+        taskIds: tasks.map(({ meta }) => meta.id),
+        options: reader.options,
+      });
+    }
+  }
+
+  #publisherEnded(reader: Reader, subscriptionId: string): void {
+    reader.open.delete(subscriptionId);
+    this.#bySubscription.delete(subscriptionId);
+    this.#endIfDone(reader);
+  }
+
+  #endIfDone(reader: Reader): void {
+    if (!reader.options.follow && reader.open.size === 0) reader.out.end();
+  }
+
+  #close(reader: Reader): void {
+    this.#readers.delete(reader.id);
+    reader.credit.release();
+    for (const subscriptionId of reader.open) {
+      const subscription = this.#bySubscription.get(subscriptionId);
+      this.#bySubscription.delete(subscriptionId);
+      if (subscription === undefined) continue;
+      this.#sessions
+        .ofNode(subscription.nodeId)
+        ?.logs?.push({ id: subscriptionId, closed: true, taskIds: [], options: undefined });
+    }
+  }
+}
