@@ -228,7 +228,21 @@ export function decodeObject<K extends Table>(table: K, bytes: Uint8Array, versi
   if ((object.meta as Objects[K]["meta"] | undefined) === undefined)
     throw new ClusterError("internal", `${table}: the stored object has no meta`);
   object.meta.version = version;
+  dropEmptyUnknownFields(object);
   return object;
+}
+
+/**
+ * The generated code gives every message an object for fields that this version does not know. Nearly all are empty:
+ * with 100,000 tasks that would be memory for nothing. Those with something in them stay and are written back.
+ */
+function dropEmptyUnknownFields(value: object): void {
+  for (const [name, part] of Object.entries(value)) {
+    if (typeof part !== "object" || part === null || ArrayBuffer.isView(part)) continue;
+    if (name !== "_unknownFields") dropEmptyUnknownFields(part);
+    else if (Object.keys(part).length === 0)
+      (value as { _unknownFields?: object | undefined })._unknownFields = undefined;
+  }
 }
 
 function absorb(group: Layer, write: EncodedWrite, version: number): void {

@@ -40,7 +40,8 @@ export class History {
     this.#newest = commit.revision;
     this.#changes += commit.changes.length;
     while (this.#changes > this.#limits.changesMax) this.#forgetOldest();
-    for (const listener of [...this.#listeners]) {
+    // A copy: who subscribes meanwhile has this commit in its view already.
+    for (const listener of Array.from(this.#listeners)) {
       try {
         listener(commit);
       } catch (broken) {
@@ -50,7 +51,7 @@ export class History {
         });
       }
     }
-    for (const reader of [...this.#readers]) reader.wake();
+    for (const reader of this.#readers) reader.wake();
   }
 
   subscribe(listener: (commit: Commit) => void): () => void {
@@ -68,7 +69,7 @@ export class History {
   close(): void {
     this.#closed = true;
     this.#listeners.clear();
-    for (const reader of [...this.#readers]) reader.wake();
+    for (const reader of this.#readers) reader.wake();
   }
 
   /** For readers: the commit at a place, or why there is none. */

@@ -1,10 +1,19 @@
 // A transaction as a layer of writes over a view. Layers stack: each update runs in its own layer over that of its
 // group, so that an update that throws leaves no trace and the next one sees what those before it wrote.
 
-import type { Cluster, Node, Objects, Revision, Rollout, Service, Table, Task } from "../../proto/mod.js";
+import {
+  type Cluster,
+  type Node,
+  type Objects,
+  type Revision,
+  type Rollout,
+  type Service,
+  type Table,
+  type Task,
+  tables,
+} from "../../proto/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import { type TableView, type Transaction, type View, writesPerTransactionMax } from "./store.js";
-import type { TableViews } from "./view.js";
 
 /** The longest id that the store takes; it becomes part of a key. */
 const idLengthMax = 128;
@@ -140,16 +149,9 @@ export class Layer implements Transaction {
   /** What changed against the base, each object once. */
   writes(): Write[] {
     const writes: Write[] = [];
-    const collect = <K extends Table>(table: K) => {
-      // K is one table: id and object belong to it, which the compiler cannot follow through the union.
+    // Id and object belong to the same table, which the compiler cannot follow through the union.
+    for (const table of tables)
       for (const [id, after] of this.#table(table).written) writes.push({ table, id, after } as Write);
-    };
-    collect("clusters");
-    collect("services");
-    collect("revisions");
-    collect("tasks");
-    collect("nodes");
-    collect("rollouts");
     return writes;
   }
 
@@ -201,8 +203,7 @@ export class Layer implements Transaction {
   }
 
   #table<K extends Table>(table: K): LayerTable<Objects[K]> {
-    const layers: { readonly [T in Table]: LayerTable<Objects[T]> } = this;
-    return layers[table];
+    return layerTables(this)[table];
   }
 }
 
@@ -219,8 +220,6 @@ function requireId<K extends Table>(table: K, object: Objects[K]): string {
   ]);
 }
 
-/** For code that is generic over the table's name. */
-export function objectIn<K extends Table>(view: View, table: K, id: string): Objects[K] | undefined {
-  const views: TableViews = view;
-  return views[table].get(id);
+function layerTables(layer: Layer): { readonly [K in Table]: LayerTable<Objects[K]> } {
+  return layer;
 }

@@ -1,17 +1,7 @@
 // All objects in memory with their secondary indexes. A commit costs as much as it changes, whatever the tables'
 // size: nothing is copied, and an index keeps one entry per object.
 
-import {
-  type Cluster,
-  type Node,
-  type Objects,
-  type Revision,
-  type Rollout,
-  type Service,
-  type Table,
-  type Task,
-  tables,
-} from "../../proto/mod.js";
+import type { Cluster, Node, Objects, Revision, Rollout, Service, Table, Task } from "../../proto/mod.js";
 import type { Change, Commit, TableView, View } from "./store.js";
 
 /** Any view, seen as its tables: what code that is generic over the table's name indexes. */
@@ -113,9 +103,8 @@ export class LiveView implements View {
 
   /** The change that putting `after` at `id` (or removing what is there) makes to this view. */
   changeTo<K extends Table>(table: K, id: string, after: Objects[K] | undefined): Change {
-    const views: TableViews = this;
     // K is one table: the parts belong together, which the compiler cannot follow through the union.
-    return { table, before: views[table].get(id), after } as Change;
+    return { table, before: tablesOf(this)[table].get(id), after } as Change;
   }
 
   /** Every change's `before` must be what is here now. */
@@ -143,14 +132,16 @@ export class LiveView implements View {
   }
 
   #write<K extends Table>(change: { table: K; before: Objects[K] | undefined; after: Objects[K] | undefined }): void {
-    const live: { readonly [T in Table]: LiveTable<Objects[T]> } = this;
-    if (change.after !== undefined) live[change.table].objects.set(change.after.meta.id, change.after);
-    else if (change.before !== undefined) live[change.table].objects.delete(change.before.meta.id);
+    const { objects } = liveTables(this)[change.table];
+    if (change.after !== undefined) objects.set(change.after.meta.id, change.after);
+    else if (change.before !== undefined) objects.delete(change.before.meta.id);
   }
 }
 
-/** How many objects a view holds, over all tables. */
-export function sizeOf(view: View): number {
-  const views: TableViews = view;
-  return tables.reduce((sum, table) => sum + views[table].size, 0);
+function liveTables(view: LiveView): { readonly [K in Table]: LiveTable<Objects[K]> } {
+  return view;
+}
+
+export function tablesOf(view: View): TableViews {
+  return view;
 }
