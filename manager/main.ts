@@ -59,7 +59,7 @@ function hostPort(text: string): { host: string; port: number } {
 }
 
 async function openStore(options: ManagerOptions, log: Logger): Promise<Store> {
-  if (options.store === "memory") return openMemoryStore({ clock: systemClock });
+  if (options.store === "memory") return openMemoryStore();
   return await openEtcdStore({
     endpoints: options.etcd,
     cluster: options.cluster,

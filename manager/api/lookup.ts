@@ -1,6 +1,7 @@
 // Names that users write, as objects: a service by its name, its id, or a unique prefix of its id; a node by its host
 // name likewise. What is not found gets the nearest name there is.
 
+import { closest } from "../../deploy/spec/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import type { Node, Service } from "../../proto/mod.js";
 import type { View } from "../store/mod.js";
@@ -46,34 +47,9 @@ function byPrefix<T extends { meta: { id: string } }>(
         `${kind} ${JSON.stringify(wanted)} is the beginning of ${found.length} ids; give more of it`,
       );
   }
-  const near = nearest(wanted, objects.map(nameOf));
+  const near = closest(wanted, objects.map(nameOf));
   throw new ClusterError(
     "not_found",
-    `no ${kind} ${JSON.stringify(wanted)}${near === undefined ? "" : `; did you mean ${near}?`} See: ${list}`,
+    `no ${kind} ${JSON.stringify(wanted)}; ${near === undefined ? "" : `did you mean ${near}? `}see: ${list}`,
   );
-}
-
-/** The name with the fewest edits, when they are few enough to be a slip. */
-export function nearest(wanted: string, names: Iterable<string>): string | undefined {
-  let best: { name: string; edits: number } | undefined;
-  for (const name of names) {
-    const edits = editDistance(wanted, name);
-    if (edits <= Math.max(1, Math.floor(wanted.length / 3)) && edits < (best?.edits ?? Number.POSITIVE_INFINITY))
-      best = { name, edits };
-  }
-  return best?.name;
-}
-
-/** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const substituted = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(substituted, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

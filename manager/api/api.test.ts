@@ -1,0 +1,109 @@
+import { describe, expect, it } from "vitest";
+import { seededRng } from "../../lib/mod.js";
+import { NodeAvailability } from "../../proto/mod.js";
+import { FakeClock } from "../../test/kit/clock.js";
+import { makeNode, makeService, makeSpec } from "../../test/kit/objects.js";
+import { allocateSubnet, allocateVip } from "../allocator/mod.js";
+import { openMemoryStore } from "../store/mod.js";
+import { clusterDefaults, ensureCluster } from "./cluster.js";
+import { findNode, findService } from "./lookup.js";
+import { updateNode } from "./nodes.js";
+
+const cluster = (changes: object) => ({
+  meta: { id: "c", version: 0, createdAtMs: 0, updatedAtMs: 0 },
+  name: "c",
+  ...clusterDefaults,
+  ...changes,
+});
+
+describe("allocator", () => {
+  it("never gives the same address twice, skips the resolver's, and says when there is none left", async () => {
+    const store = openMemoryStore();
+    const small = cluster({ vipPool: "10.9.0.0/29", dnsAddress: "10.9.0.3" });
+    for (let i = 0; i < 5; i += 1)
+      await store.update((tx) =>
+        tx.create(
+          "services",
+          makeService({
+            meta: { id: `s${i}`, version: 0, createdAtMs: i, updatedAtMs: i },
+            spec: makeSpec({ name: `s${i}` }),
+            vip: allocateVip(tx, small),
+          }),
+        ),
+      );
+    const vips = [...store.view().services.values()].map(({ vip }) => vip).sort();
+    expect(vips).toEqual(["10.9.0.1", "10.9.0.2", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
+    expect(() => allocateVip(store.view(), small)).toThrow(/all 5 virtual IPs of 10.9.0.0\/29 are in use/);
+  });
+
+  it("gives each node its own subnet", async () => {
+    const store = openMemoryStore();
+    const small = cluster({ nodePool: "10.8.0.0/22", nodePrefix: 24 });
+    for (let i = 0; i < 3; i += 1)
+      await store.update((tx) => tx.create("nodes", makeNode(`n${i}`, { subnet: allocateSubnet(tx, small) })));
+    expect([...store.view().nodes.values()].map(({ subnet }) => subnet)).toEqual([
+      "10.8.1.0/24",
+      "10.8.2.0/24",
+      "10.8.3.0/24",
+    ]);
+    expect(() => allocateSubnet(store.view(), small)).toThrow(/all 3 node subnets/);
+  });
+});
+
+describe("cluster", () => {
+  it("is made once, and a store of another cluster is refused", async () => {
+    const store = openMemoryStore();
+    const clock = new FakeClock();
+    const made = await ensureCluster(store, "a", clock, seededRng(1));
+    expect((await ensureCluster(store, "a", clock, seededRng(2))).meta.id).toBe(made.meta.id);
+    await expect(ensureCluster(store, "b", clock, seededRng(3))).rejects.toMatchObject({ code: "failed_precondition" });
+  });
+});
+
+describe("names", () => {
+  it("finds by name, id and unique prefix, and suggests what was meant", async () => {
+    const store = openMemoryStore();
+    await store.update((tx) => {
+      tx.create("services", makeService({ meta: { id: "abcdef1", version: 0, createdAtMs: 0, updatedAtMs: 0 } }));
+      tx.create(
+        "services",
+        makeService({
+          meta: { id: "abcdxyz", version: 0, createdAtMs: 0, updatedAtMs: 0 },
+          spec: makeSpec({ name: "api" }),
+        }),
+      );
+      tx.create("nodes", makeNode("node000001", { description: { ...makeNode("x").description, hostname: "h1" } }));
+    });
+    const view = store.view();
+    expect(findService(view, "web").spec.name).toBe("web");
+    expect(findService(view, "abcdef1").spec.name).toBe("web");
+    expect(findService(view, "abcde").spec.name).toBe("web");
+    expect(() => findService(view, "abcd")).toThrow(/beginning of 2 ids/);
+    expect(() => findService(view, "wed")).toThrow(/no service "wed"; did you mean web\?/);
+    expect(findNode(view, "h1").meta.id).toBe("node000001");
+    expect(() => findNode(view, "h9")).toThrow(/no node "h9"; did you mean h1\?/);
+  });
+});
+
+describe("updateNode", () => {
+  it("changes labels and availability, refuses bad keys and labels that are not there", async () => {
+    const store = openMemoryStore();
+    const clock = new FakeClock();
+    await store.update((tx) => tx.create("nodes", makeNode("node000001")));
+    const request = { node: "node000001", availability: NodeAvailability.UNSPECIFIED, labelsAdd: {}, labelsRemove: [] };
+    const drained = await updateNode(store, clock, {
+      ...request,
+      availability: NodeAvailability.DRAINED,
+      labelsAdd: { zone: "eu" },
+    });
+    expect(drained.node?.spec).toMatchObject({ availability: NodeAvailability.DRAINED, labels: { zone: "eu" } });
+    await expect(updateNode(store, clock, { ...request, labelsAdd: { "a b": "x" } })).rejects.toMatchObject({
+      code: "invalid_argument",
+    });
+    await expect(updateNode(store, clock, { ...request, labelsRemove: ["rack"] })).rejects.toThrow(
+      /has no label "rack"/,
+    );
+    const bare = await updateNode(store, clock, { ...request, labelsRemove: ["zone"] });
+    expect(bare.node?.spec?.labels).toEqual({});
+  });
+});

@@ -1,0 +1,266 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
+import { seededRng, silentLogger } from "../../lib/mod.js";
+import { fromServiceError } from "../../proto/errors.js";
+import {
+  AssignmentsKind,
+  type AssignmentsMessage,
+  DispatcherClient,
+  DispatcherService,
+  type SessionMessage,
+} from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
+import { NodeState, TaskState } from "../../proto/mod.js";
+import { FakeClock } from "../../test/kit/clock.js";
+import { makeNode, makeRevision, makeService, makeTask, readyStatus } from "../../test/kit/objects.js";
+import { ensureCluster } from "../api/cluster.js";
+import { NodeMonitor } from "../nodes/monitor.js";
+import { Handlers } from "../rpc/mod.js";
+import { openMemoryStore, type Store } from "../store/mod.js";
+import { Dispatcher } from "./mod.js";
+
+const nodeId = "node000001";
+const description = makeNode(nodeId).description;
+
+/** Waits, in real time, for what happens over real sockets. */
+async function eventually(check: () => boolean | Promise<boolean>): Promise<void> {
+  for (let i = 0; i < 400; i += 1) {
+    if (await check()) return;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  throw new Error("it did not happen");
+}
+
+describe("Dispatcher over gRPC", () => {
+  let store: Store;
+  let clock: FakeClock;
+  let dispatcher: Dispatcher;
+  let monitor: NodeMonitor;
+  let server: Server;
+  let client: DispatcherClient;
+
+  beforeEach(async () => {
+    store = openMemoryStore();
+    clock = new FakeClock();
+    await ensureCluster(store, "test", clock, seededRng(1));
+    await store.update((tx) => {
+      tx.create("services", makeService());
+      tx.create("revisions", makeRevision(makeService()));
+    });
+    dispatcher = new Dispatcher({ store, clock, rng: seededRng(2), log: silentLogger, managers: ["127.0.0.1:7400"] });
+    monitor = new NodeMonitor({ store, dispatcher, clock, rng: seededRng(3), log: silentLogger });
+    server = new Server();
+    server.addService(DispatcherService, dispatcher.handlers(new Handlers(silentLogger, () => undefined)));
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      ),
+    );
+    client = new DispatcherClient(`127.0.0.1:${port}`, credentials.createInsecure());
+  });
+
+  afterEach(async () => {
+    client.close();
+    await monitor[Symbol.asyncDispose]();
+    await dispatcher[Symbol.asyncDispose]();
+    server.forceShutdown();
+    await store[Symbol.asyncDispose]();
+  });
+
+  async function register(id = nodeId, address = description.advertiseAddress) {
+    const stream = client.register({ nodeId: id, description: { ...description, advertiseAddress: address } });
+    const ended = new Promise<Error | undefined>((resolve) => {
+      stream.on("error", resolve);
+      stream.on("end", () => resolve(undefined));
+    });
+    const message = await new Promise<SessionMessage>((resolve, reject) => {
+      stream.once("data", resolve);
+      stream.once("error", reject);
+    });
+    return { message, stream, ended };
+  }
+
+  function assignments(sessionId: string) {
+    const messages: AssignmentsMessage[] = [];
+    const stream = client.assignments({ sessionId });
+    stream.on("data", (message: AssignmentsMessage) => messages.push(message));
+    stream.on("error", () => undefined);
+    return { messages, stream };
+  }
+
+  const updateStatus = (request: Parameters<DispatcherClient["updateStatus"]>[0]) =>
+    new Promise<void>((resolve, reject) =>
+      client.updateStatus(request, new Metadata(), (error) =>
+        error === null ? resolve() : reject(fromServiceError(error)),
+      ),
+    );
+
+  it("stores the node with a subnet of its own, and gives the same one again", async () => {
+    const first = await register();
+    expect(first.message.node?.subnet).toBe("10.128.1.0/24");
+    expect(first.message.cluster?.dnsAddress).toBe("10.127.0.53");
+    const other = await register("node000002", "10.77.0.2");
+    expect(other.message.node?.subnet).toBe("10.128.2.0/24");
+    const again = await register();
+    expect(again.message.node?.subnet).toBe("10.128.1.0/24");
+    expect(fromServiceError((await first.ended) as never).code).toBe("conflict");
+  });
+
+  it("refuses a second node on the address of a connected one, naming both", async () => {
+    await register();
+    await expect(register("node000003")).rejects.toMatchObject({ code: 6 });
+  });
+
+  it("sends everything once, then changes chained to it, and nothing for a status that the agent itself sent", async () => {
+    await store.update((tx) =>
+      tx.create("tasks", makeTask("t1", { nodeId, status: { ...makeTask("t1").status, state: TaskState.ASSIGNED } })),
+    );
+    const { message } = await register();
+    const { messages } = assignments(message.sessionId);
+    await eventually(() => messages.length === 1);
+    expect(messages[0]?.kind).toBe(AssignmentsKind.COMPLETE);
+    expect(messages[0]?.changes.map(({ item }) => item?.$case)).toEqual(["task", "route"]);
+
+    await updateStatus({
+      sessionId: message.sessionId,
+      updates: [{ taskId: "t1", status: readyStatus() }],
+      drains: [],
+    });
+    await clock.advance(1);
+    await eventually(() => messages.length === 2);
+    const [, second] = messages;
+    expect(second?.appliesTo).toBe(messages[0]?.resultsIn);
+    // The task is as the agent knows it; what is new is that the service has an endpoint.
+    expect(second?.changes.map(({ item }) => item?.$case)).toEqual(["route"]);
+
+    await store.update((tx) => tx.put("tasks", { ...tx.tasks.get("t1")!, desiredState: TaskState.SHUTDOWN }));
+    await clock.advance(1);
+    await eventually(() => messages.length === 3);
+    const third = messages[2]?.changes.map(({ item }) => item);
+    expect(third?.map((item) => item?.$case)).toEqual(["task", "route"]);
+    expect(third?.[1]).toMatchObject({ value: { endpoints: [{ taskId: "t1", draining: true }] } });
+
+    // Every connected node says that nobody uses it any more: its agent may stop it.
+    await updateStatus({ sessionId: message.sessionId, updates: [], drains: [{ taskId: "t1", activeConnections: 0 }] });
+    await clock.advance(1);
+    await eventually(() => messages.length === 4);
+    expect(messages[3]?.changes).toMatchObject([{ item: { $case: "task", value: { drained: true } } }]);
+
+    await store.update((tx) => tx.remove("tasks", "t1"));
+    await clock.advance(1);
+    await eventually(() => messages.length === 5);
+    expect(messages[4]?.changes.map(({ item }) => item)).toContainEqual({ $case: "removedTaskId", value: "t1" });
+  });
+
+  it("waits with drained until every connected node has let go", async () => {
+    const one = await register();
+    const two = await register("node000002", "10.77.0.2");
+    await store.update((tx) =>
+      tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus(), desiredState: TaskState.SHUTDOWN })),
+    );
+    await clock.advance(1);
+    const { messages } = assignments(one.message.sessionId);
+    const drained = () =>
+      messages.some(({ changes }) => changes.some(({ item }) => item?.$case === "task" && item.value.drained));
+    await updateStatus({
+      sessionId: one.message.sessionId,
+      updates: [],
+      drains: [{ taskId: "t1", activeConnections: 0 }],
+    });
+    await updateStatus({
+      sessionId: two.message.sessionId,
+      updates: [],
+      drains: [{ taskId: "t1", activeConnections: 3 }],
+    });
+    await clock.advance(1);
+    await eventually(() => messages.length > 0);
+    expect(drained()).toBe(false);
+    await updateStatus({
+      sessionId: two.message.sessionId,
+      updates: [],
+      drains: [{ taskId: "t1", activeConnections: 0 }],
+    });
+    await clock.advance(1);
+    await eventually(drained);
+  });
+
+  it("ignores states that go backwards, and refuses those of another node's tasks", async () => {
+    await store.update((tx) => {
+      tx.create("tasks", makeTask("mine", { nodeId, status: readyStatus() }));
+      tx.create("tasks", makeTask("theirs", { nodeId: "node000009", slot: 2, status: readyStatus() }));
+    });
+    const { message } = await register();
+    const failed = { ...readyStatus(), state: TaskState.FAILED };
+    await updateStatus({
+      sessionId: message.sessionId,
+      updates: [
+        { taskId: "mine", status: { ...readyStatus(), state: TaskState.STARTING } },
+        { taskId: "theirs", status: failed },
+        { taskId: "gone", status: failed },
+      ],
+      drains: [],
+    });
+    expect(store.view().tasks.get("mine")?.status.state).toBe(TaskState.RUNNING);
+    expect(store.view().tasks.get("theirs")?.status.state).toBe(TaskState.RUNNING);
+    await updateStatus({ sessionId: message.sessionId, updates: [{ taskId: "mine", status: failed }], drains: [] });
+    await updateStatus({
+      sessionId: message.sessionId,
+      updates: [{ taskId: "mine", status: readyStatus() }],
+      drains: [],
+    });
+    expect(store.view().tasks.get("mine")?.status.state).toBe(TaskState.FAILED);
+    expect(store.view().tasks.get("mine")?.endedAtMs).toBe(clock.now());
+  });
+
+  it("says not_found to a session it does not know", async () => {
+    await expect(updateStatus({ sessionId: "nobody", updates: [], drains: [] })).rejects.toMatchObject({
+      code: "not_found",
+    });
+  });
+
+  it("calls a node UNKNOWN when its stream ends, DOWN after 15 s, and orphans its tasks; READY when it is back", async () => {
+    const { message, stream } = await register();
+    await store.update((tx) => tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus() })));
+    const state = () => store.view().nodes.get(nodeId)?.status.state;
+    stream.cancel();
+    await eventually(() => !dispatcher.hasSession(nodeId));
+    await clock.advance(1);
+    expect(state()).toBe(NodeState.UNKNOWN);
+    await clock.advance(14_000);
+    expect(state()).toBe(NodeState.UNKNOWN);
+    expect(store.view().tasks.get("t1")?.status.state).toBe(TaskState.RUNNING);
+    await clock.advance(1_100);
+    expect(state()).toBe(NodeState.DOWN);
+    expect(store.view().tasks.get("t1")?.status.state).toBe(TaskState.ORPHANED);
+
+    const back = await register();
+    expect(back.message.sessionId).not.toBe(message.sessionId);
+    const { messages } = assignments(back.message.sessionId);
+    await eventually(() => messages.length === 1);
+    expect(messages[0]?.changes.filter(({ item }) => item?.$case === "task")).toEqual([]);
+    expect(state()).toBe(NodeState.READY);
+  });
+
+  it("ends a session after three missed heartbeats, and keeps one that sends them", async () => {
+    const { message } = await register();
+    for (let i = 0; i < 5; i += 1) {
+      await clock.advance(5_000);
+      await new Promise<void>((resolve, reject) =>
+        client.heartbeat({ sessionId: message.sessionId }, (error) => (error === null ? resolve() : reject(error))),
+      );
+    }
+    expect(dispatcher.hasSession(nodeId)).toBe(true);
+    await clock.advance(15_001);
+    await eventually(() => !dispatcher.hasSession(nodeId));
+  });
+
+  it("gives nodes that it never heard of time to find it", async () => {
+    await store.update((tx) => tx.create("nodes", makeNode("node000005", { subnet: "10.128.5.0/24" })));
+    const state = () => store.view().nodes.get("node000005")?.status.state;
+    await clock.advance(14_000);
+    expect(state()).toBe(NodeState.READY);
+    await clock.advance(2_000);
+    expect(state()).toBe(NodeState.UNKNOWN);
+    await clock.advance(15_000);
+    expect(state()).toBe(NodeState.DOWN);
+  });
+});
