@@ -26,10 +26,11 @@ const NAME = ["--name <name>", "which lab", "default"] as const;
 const collect = (value: string, before: string[]): string[] => [...before, value];
 
 export function registerLab(program: Command, io: Io = processIo()): void {
+  // `lab exec 1 ls -l`: what follows the host belongs to the other program. Commander wants that said at every level.
   const lab = program
+    .enablePositionalOptions()
     .command("lab")
     .description("try a cluster: several real Docker hosts on this machine")
-    // `lab exec 1 ls -l`: what follows the host belongs to the other program.
     .enablePositionalOptions();
 
   lab

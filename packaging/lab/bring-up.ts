@@ -2,7 +2,7 @@
 // state as soon as it is done; what a step needs is in the state or on the machine, never in a variable of an earlier step.
 import { ClusterError } from "../../lib/mod.js";
 import { type DaemonName, daemon, daemonsOf, whenReady } from "./daemons.js";
-import { bootHost, hostIsUp, startDaemon } from "./host.js";
+import { bootHost, findDaemon, hostIsUp, startDaemon } from "./host.js";
 import { call } from "./http.js";
 import { buildImages } from "./images/catalog.js";
 import { applyCuts, plugHost, raiseSwitch } from "./network.js";
@@ -28,27 +28,44 @@ export async function build(lab: LabMemory, how: BringUp): Promise<void> {
   writeState(lab.state);
   // Building the images keeps one core busy while the engines start on the other.
   const images = buildImages(plan.name, plan.images);
-  images.catch(() => undefined); // Awaited below; until then an early failure must not end the process.
-  const net = await raiseSwitch(plan.name, plan.subnet, how.signal);
-  lab.update((state) => ({ ...state, subnet: net.subnet, switchInit: net.init }));
-  how.progress(
-    `network ${net.subnet}.0/24: ${hostName(1)} to ${hostName(plan.hosts)} at ${net.subnet}.1 to .${plan.hosts}`,
+  const built = images.then(
+    () => undefined,
+    () => undefined, // Reported where `images` is awaited.
   );
-  await settled(lab.hosts.map((n) => boot(lab, n, how.signal)));
-  await startDaemons(lab, lab.hosts, how, async () => {
-    if (plan.images.length === 0) return;
-    const { file } = await images;
-    await settled(lab.hosts.map((n) => load(lab, n, file, how.signal)));
-    how.progress(`images loaded: ${plan.images.join(", ")}`);
-  });
-  lab.update((state) => ({ ...state, phase: "up" }));
+  try {
+    const net = await raiseSwitch(plan.name, plan.subnet, how.signal);
+    lab.update((state) => ({ ...state, subnet: net.subnet, switchInit: net.init }));
+    how.progress(
+      `network ${net.subnet}.0/24: ${hostName(1)} to ${hostName(plan.hosts)} at ${net.subnet}.1 to .${plan.hosts}`,
+    );
+    await settled(lab.hosts.map((n) => boot(lab, n, how.signal)));
+    await startDaemons(lab, lab.hosts, how, async () => {
+      const { file } = await images;
+      if (plan.images.length === 0) return;
+      await settled(lab.hosts.map((n) => load(lab, n, file, how.signal)));
+      how.progress(`images loaded: ${plan.images.join(", ")}`);
+    });
+    lab.update((state) => ({ ...state, phase: "up" }));
+  } finally {
+    // A clean-up after us must not race with somebody who still writes.
+    await built;
+  }
 }
 
 /** Starts what does not run of a lab that is up. */
 export async function complete(lab: LabMemory, how: BringUp): Promise<void> {
   const dark = lab.hosts.filter((n) => lab.init(n) === null);
-  for (const n of dark) how.progress(`starting host ${n}`);
+  if (dark.length > 0) how.progress(`starting ${dark.map((n) => `host ${n}`).join(", ")}`);
   await settled(dark.map((n) => boot(lab, n, how.signal)));
+  const ended = lab.hosts
+    .filter((n) => !dark.includes(n))
+    .flatMap((n) => {
+      const init = lab.poweredInit(n);
+      return daemonsOf(lab.plan, n)
+        .filter((name) => findDaemon(lab.name, n, init, name) === null)
+        .map((name) => `${name} ${n}`);
+    });
+  if (ended.length > 0) how.progress(`starting ${ended.join(", ")}`);
   await startDaemons(lab, lab.hosts, { ...how, progress: () => undefined });
 }
 

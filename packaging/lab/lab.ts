@@ -106,7 +106,8 @@ export class Lab {
           cause,
         });
       });
-      throw cause;
+      // What was under way failed in its own words, because it was told to stop; the caller's reason is the clearer one.
+      throw options.signal?.aborted === true ? options.signal.reason : cause;
     }
   }
 
