@@ -1,0 +1,2 @@
+export { Carrier, type CarrierObserver, type CarrierOptions, type Refusal } from "./carrier.js";
+export { Listeners, type ListenersOptions } from "./listeners.js";

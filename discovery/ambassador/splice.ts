@@ -1,0 +1,34 @@
+// Two connected sockets made one stream in each direction: half-close travels, a slow reader slows its writer, and an
+// error on one side resets the other, so that cut data is never mistaken for its end.
+
+import type { Socket } from "node:net";
+
+/**
+ * Both sockets must be open, paused and half-open capable. `done` is called once, when both are closed. Memory per
+ * direction is bounded by the writable side's high-water mark plus one read.
+ */
+export function splice(client: Socket, upstream: Socket, done: () => void): void {
+  let open = 2;
+  const closed = () => {
+    open -= 1;
+    if (open === 0) done();
+  };
+  relay(client, upstream, closed);
+  relay(upstream, client, closed);
+  client.resume();
+  upstream.resume();
+}
+
+function relay(from: Socket, to: Socket, closed: () => void): void {
+  from.on("data", (chunk) => {
+    if (!to.write(chunk)) from.pause();
+  });
+  to.on("drain", () => from.resume());
+  from.on("end", () => to.end());
+  from.on("error", () => to.resetAndDestroy());
+  from.on("close", () => {
+    // Destroyed by us, before its end was seen.
+    if (!to.writableEnded) to.resetAndDestroy();
+    closed();
+  });
+}

@@ -1,0 +1,62 @@
+// IPv4 addresses and ranges as numbers: what routes, DNS and the host's set-up share. Pure.
+
+/** A range of addresses. */
+export interface Cidr {
+  /** The first address, as an unsigned 32-bit number. */
+  base: number;
+  /** Prefix length, 0..32. */
+  prefix: number;
+}
+
+/** The address as an unsigned 32-bit number; undefined unless it is exactly four decimal octets without leading zeros. */
+export function parseIpv4(text: string): number | undefined {
+  const parts = text.split(".");
+  if (parts.length !== 4) return undefined;
+  let address = 0;
+  for (const part of parts) {
+    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
+    const octet = Number(part);
+    if (octet > 255) return undefined;
+    address = address * 256 + octet;
+  }
+  return address;
+}
+
+export function formatIpv4(address: number): string {
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+}
+
+function maskOf(prefix: number): number {
+  return prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
+}
+
+/** "10.127.0.0/16"; a bare address is a /32. Bits beyond the prefix are dropped. */
+export function parseCidr(text: string): Cidr | undefined {
+  const [address, length, ...rest] = text.split("/");
+  const base = parseIpv4(address ?? "");
+  if (base === undefined || rest.length > 0) return undefined;
+  if (length === undefined) return { base, prefix: 32 };
+  if (!/^(0|[1-9]\d?)$/.test(length) || Number(length) > 32) return undefined;
+  const prefix = Number(length);
+  return { base: (base & maskOf(prefix)) >>> 0, prefix };
+}
+
+export function formatCidr(cidr: Cidr): string {
+  return `${formatIpv4(cidr.base)}/${cidr.prefix}`;
+}
+
+export function contains(cidr: Cidr, address: number): boolean {
+  return (address & maskOf(cidr.prefix)) >>> 0 === cidr.base;
+}
+
+/** Whether two ranges share an address. */
+export function overlaps(a: Cidr, b: Cidr): boolean {
+  const wider = a.prefix <= b.prefix ? a : b;
+  const narrower = wider === a ? b : a;
+  return contains(wider, narrower.base);
+}
+
+/** Whether every address of `inner` is in `outer`. */
+export function covers(outer: Cidr, inner: Cidr): boolean {
+  return outer.prefix <= inner.prefix && contains(outer, inner.base);
+}

@@ -1,0 +1,3 @@
+export { Ambassador, type AmbassadorParts } from "./ambassador.js";
+export { type Pools, cleanup } from "./host/mod.js";
+export { type AmbassadorOptions, runAmbassador } from "./main.js";
