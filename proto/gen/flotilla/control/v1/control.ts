@@ -143,6 +143,7 @@ export interface ListServicesRequest {
 }
 
 export interface ListServicesResponse {
+  /** By name; without tasks and revisions. */
   services: ServiceState[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -225,6 +226,8 @@ export interface UpdateNodeRequest_LabelsAddEntry {
 export interface RolloutRequest {
   /** The service whose current rollout is meant. */
   service: string;
+  /** Of an abort, which makes a revision. */
+  requestId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -2445,13 +2448,16 @@ export const UpdateNodeRequest_LabelsAddEntry: MessageFns<UpdateNodeRequest_Labe
 };
 
 function createBaseRolloutRequest(): RolloutRequest {
-  return { service: "", _unknownFields: {} };
+  return { service: "", requestId: "", _unknownFields: {} };
 }
 
 export const RolloutRequest: MessageFns<RolloutRequest> = {
   encode(message: RolloutRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.service !== "") {
       writer.uint32(10).string(message.service);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2485,6 +2491,14 @@ export const RolloutRequest: MessageFns<RolloutRequest> = {
             message.service = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2511,6 +2525,7 @@ export const RolloutRequest: MessageFns<RolloutRequest> = {
   fromPartial<I extends Exact<DeepPartial<RolloutRequest>, I>>(object: I): RolloutRequest {
     const message = createBaseRolloutRequest();
     message.service = object.service ?? "";
+    message.requestId = object.requestId ?? "";
     return message;
   },
 };

@@ -1,0 +1,164 @@
+// What users do to services: each call checks everything before it writes anything, and writes in one transaction.
+
+import { checkServiceSpec } from "../../deploy/spec/mod.js";
+import { type Clock, ClusterError, type Rng } from "../../lib/mod.js";
+import type { Service, ServiceSpec } from "../../proto/mod.js";
+import type {
+  CreateServiceRequest,
+  RollbackServiceRequest,
+  RolloutRequest,
+  RolloutResponse,
+  ScaleServiceRequest,
+  ServiceResponse,
+  UpdateServiceRequest,
+} from "../../proto/gen/flotilla/control/v1/control.js";
+import type { ServiceSpec as ServiceSpecMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { allocateVip } from "../allocator/mod.js";
+import { createService, removeService, scaleService, updateService } from "../orchestrator/mod.js";
+import {
+  abortRollout,
+  applySteps,
+  type Making,
+  pauseRollout,
+  resumeRollout,
+  rollbackService,
+  type ServiceChange,
+  type ServiceParts,
+} from "../rollout/mod.js";
+import type { Store, View } from "../store/mod.js";
+import { findService } from "./lookup.js";
+
+export interface ServicesOptions {
+  store: Store;
+  clock: Clock;
+  rng: Rng;
+}
+
+function partsOf(view: View, service: Service): ServiceParts {
+  return {
+    service,
+    revisions: view.revisionsOfService(service.meta.id),
+    rollout: view.rollouts.get(service.rolloutId),
+  };
+}
+
+function checked(message: ServiceSpecMessage | undefined): ServiceSpec {
+  if (message === undefined)
+    throw ClusterError.invalid([{ field: "spec", value: "", rule: "must be given", fix: "send a service spec" }]);
+  const result = checkServiceSpec(message);
+  if ("violations" in result) throw ClusterError.invalid(result.violations);
+  return result.spec;
+}
+
+/** A published port answers on every host, so only one service can have it. */
+function refuseTakenPorts(view: View, spec: ServiceSpec, ownId: string): void {
+  const wanted = new Map(
+    spec.ports.flatMap(({ publishedPort }, i) => (publishedPort === 0 ? [] : [[publishedPort, i] as const])),
+  );
+  if (wanted.size === 0) return;
+  const violations = [...view.services.values()].flatMap((other) =>
+    other.meta.id === ownId
+      ? []
+      : other.spec.ports.flatMap(({ publishedPort }) => {
+          const at = wanted.get(publishedPort);
+          if (publishedPort === 0 || at === undefined) return [];
+          return [
+            {
+              field: `ports[${at}].published`,
+              value: String(publishedPort),
+              rule: `must not be published by another service, and service ${other.spec.name} publishes it`,
+              fix: "publish another port",
+            },
+          ];
+        }),
+  );
+  if (violations.length > 0)
+    throw new ClusterError("already_exists", ClusterError.invalid(violations).message, { violations });
+}
+
+export class Services {
+  readonly #store: Store;
+  readonly #making: () => Making;
+
+  constructor({ store, clock, rng }: ServicesOptions) {
+    this.#store = store;
+    this.#making = () => ({ now: clock.now(), id: () => rng.id() });
+  }
+
+  async create(request: CreateServiceRequest): Promise<ServiceResponse> {
+    const spec = checked(request.spec);
+    return await this.#commit((tx) => {
+      const holder = tx.serviceByName(spec.name);
+      if (holder === undefined) refuseTakenPorts(tx, spec, "");
+      const [cluster] = tx.clusters.values();
+      if (cluster === undefined)
+        throw new Error("there is no cluster object, though this manager made it at its start");
+      return createService(
+        {
+          spec,
+          vip: holder?.vip ?? allocateVip(tx, cluster),
+          requestId: request.requestId,
+          existing: holder === undefined ? undefined : partsOf(tx, holder),
+        },
+        this.#making(),
+      );
+    });
+  }
+
+  async update(request: UpdateServiceRequest): Promise<ServiceResponse> {
+    const spec = checked(request.spec);
+    const { version, force, requestId } = request;
+    return await this.#change(request.service, (parts, view) => {
+      const change = updateService(parts, { spec, version, force, requestId }, this.#making());
+      if (change.steps.length > 0) refuseTakenPorts(view, spec, parts.service.meta.id);
+      return change;
+    });
+  }
+
+  async scale({ service, replicas, requestId }: ScaleServiceRequest): Promise<ServiceResponse> {
+    return await this.#change(service, (parts) => scaleService(parts, { replicas, requestId }, this.#making()));
+  }
+
+  async rollback({ service, toRevision, requestId }: RollbackServiceRequest): Promise<ServiceResponse> {
+    return await this.#change(service, (parts, view) => {
+      const change = rollbackService(parts, { toRevision, requestId }, this.#making());
+      // An older revision may publish a port that another service has been given since.
+      if (change.steps.length > 0) refuseTakenPorts(view, change.service.spec, parts.service.meta.id);
+      return change;
+    });
+  }
+
+  async remove(service: string): Promise<ServiceResponse> {
+    return await this.#change(service, (parts) => removeService(parts.service, this.#making()));
+  }
+
+  async pauseRollout({ service }: RolloutRequest): Promise<RolloutResponse> {
+    return await this.#change(service, (parts) => pauseRollout(parts, this.#making()));
+  }
+
+  async resumeRollout({ service }: RolloutRequest): Promise<RolloutResponse> {
+    return await this.#change(service, (parts) => resumeRollout(parts, this.#making()));
+  }
+
+  async abortRollout({ service, requestId }: RolloutRequest): Promise<RolloutResponse> {
+    return await this.#change(service, (parts) => abortRollout(parts, requestId, this.#making()));
+  }
+
+  #change(service: string, decide: (parts: ServiceParts, view: View) => ServiceChange): Promise<ServiceResponse> {
+    return this.#commit((tx) => decide(partsOf(tx, findService(tx, service)), tx));
+  }
+
+  async #commit(decide: (view: View) => ServiceChange): Promise<ServiceResponse> {
+    const decided = await this.#store.update((tx) => {
+      const change = decide(tx);
+      applySteps(tx, change.steps);
+      return { serviceId: change.service.meta.id, rolloutId: change.rollout?.meta.id ?? "", service: change.service };
+    });
+    // As stored, with the versions that the commit gave.
+    const view = this.#store.view();
+    return {
+      service: view.services.get(decided.serviceId) ?? decided.service,
+      rollout: view.rollouts.get(decided.rolloutId),
+    };
+  }
+}
