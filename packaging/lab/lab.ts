@@ -271,8 +271,8 @@ export class Lab {
   }
 
   /**
-   * Starts what does not run, and waits until it is ready unless `wait` is false (what is cut off may never get ready). A host
-   * starts with all it had. False where it runs already.
+   * Starts what does not run, and waits until it is ready unless `wait` is false. On a host that is cut off only its
+   * engine is waited for. A host starts with all it had. False where it runs already.
    */
   async start(
     part: Part,
