@@ -98,6 +98,18 @@ export async function whenReady(
   }
 }
 
+/** Running containers; null where the engine does not say. */
+export async function countContainers(socketPath: string): Promise<number | null> {
+  try {
+    const answer = await call({ socketPath, path: "/containers/json", timeoutMs: 3_000 });
+    const list: unknown = JSON.parse(answer.body);
+    return Array.isArray(list) ? list.length : null;
+  } catch {
+    // An engine that is killed or paused answers nothing: unknown, which is what null says.
+    return null;
+  }
+}
+
 /** Null when ready, else what is missing. Throws where nobody answers. */
 async function probe(
   plan: LabPlan,

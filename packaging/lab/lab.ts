@@ -5,13 +5,13 @@ import { type BringUp, boot, build, complete, startDaemons, startOne } from "./b
 import {
   DAEMON_NAMES,
   type DaemonName,
+  countContainers,
   daemonsOf,
   dashboardAddress,
   etcdEndpoints,
   managerAddresses,
 } from "./daemons.js";
 import { enter, execIn, findAmbassador, findDaemon, hostIsUp, mustExecIn, powerOff } from "./host.js";
-import { call } from "./http.js";
 import { lock } from "./lock.js";
 import { type Cut, applyCuts } from "./network.js";
 import { type LabOptions, type LabPlan, checkName, differences, hostAddress, hostName, resolve } from "./options.js";
@@ -79,7 +79,7 @@ export class Lab {
     const progress = options.progress ?? (() => undefined);
     const how: BringUp = { progress, ...(options.signal === undefined ? {} : { signal: options.signal }) };
     const found = readState(plan.name);
-    if (found?.phase === "up" && found.inits.some(hostIsUp) && hostIsUp(found.switchInit)) {
+    if (found?.phase === "up" && hostIsUp(found.switchInit)) {
       const other = differences(found.plan, plan);
       if (other.length > 0) {
         throw new ClusterError(
@@ -382,17 +382,6 @@ export class Lab {
       "invalid_argument",
       `host ${n} of lab ${this.name} has no ${part}; it has ${here.join(", ")}`,
     );
-  }
-}
-
-async function countContainers(socketPath: string): Promise<number | null> {
-  try {
-    const answer = await call({ socketPath, path: "/containers/json", timeoutMs: 3_000 });
-    const list: unknown = JSON.parse(answer.body);
-    return Array.isArray(list) ? list.length : null;
-  } catch {
-    // An engine that is killed or paused answers nothing: unknown, which is what null says.
-    return null;
   }
 }
 
