@@ -1,0 +1,14 @@
+// deploy/strategy: pure planners of rollouts. Imports lib and proto, no I/O; time is an argument.
+
+export { type Convergence, isConverged } from "./converged.js";
+export { planRolling, type RollingInput, type RollingPlan, type RollingSlot } from "./rolling.js";
+export {
+  hasEnded,
+  isLost,
+  isReady,
+  isReplaced,
+  isWanted,
+  newestFirst,
+  stateName,
+  whatHappened,
+} from "./tasks.js";

@@ -1,0 +1,33 @@
+// How long a slot waits before its next task. Counted from the history in the store, so that a new leader neither
+// forgets the failures nor starts them again.
+
+import { hasEnded } from "../../deploy/strategy/mod.js";
+import { type Task, TaskState } from "../../proto/mod.js";
+
+/** By the number of failures in a row: doubling, then the longest. The store keeps too few to double further. */
+const delaysMs = [0, 1000, 2000, 4000, 8000, 16_000, 60_000] as const;
+const longestMs = 60_000;
+
+/** A task whose container lasted this long was well: failures before it do not count. */
+const lastingMs = 60_000;
+
+/**
+ * When the slot's next task may be made; 0 is at once. `history` is the slot's tasks of the template to be run,
+ * newest first; failures before `sinceMs` do not count.
+ */
+export function nextTaskAtMs(history: readonly Task[], sinceMs: number): number {
+  let failures = 0;
+  let lastMs = 0;
+  for (const task of history) {
+    if (!hasEnded(task)) continue;
+    const { state, sinceMs: endedMs, container } = task.status;
+    const failed = state === TaskState.FAILED || state === TaskState.REJECTED || state === TaskState.COMPLETE;
+    if (failed && task.endedAtMs >= sinceMs) {
+      failures += 1;
+      lastMs = Math.max(lastMs, task.endedAtMs);
+    }
+    // Both times are the agent's.
+    if (container !== undefined && container.startedAtMs > 0 && endedMs - container.startedAtMs >= lastingMs) break;
+  }
+  return failures === 0 ? 0 : lastMs + (delaysMs[failures] ?? longestMs);
+}

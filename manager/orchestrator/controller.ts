@@ -1,0 +1,187 @@
+// The loop around planService: keeps which services to look at, plans each inside a transaction on the newest view,
+// and writes. All state is in the store; a new leader starts with every service to look at.
+
+import { type Clock, type Logger, messageOf, ReconcileLoop, type Rng } from "../../lib/mod.js";
+import type { Node, Rollout } from "../../proto/mod.js";
+import { applySteps, type Step } from "../rollout/mod.js";
+import type { Change, Commit, Store, Transaction } from "../store/mod.js";
+import { planService, type ServicePlan } from "./plan.js";
+
+/** Writes per transaction; below the store's limit, so that commits can be grouped. */
+const writesPerUpdate = 90;
+/** Services that are planned and written at the same time. */
+const servicesAtOnce = 16;
+/** Long enough to gather the statuses of one batch, short beside the time a container takes to start. */
+const debounceMsDefault = 5;
+
+export interface OrchestratorOptions {
+  store: Store;
+  clock: Clock;
+  rng: Rng;
+  log: Logger;
+  debounceMs?: number;
+}
+
+export class Orchestrator implements AsyncDisposable {
+  readonly #options: OrchestratorOptions;
+  readonly #loop: ReconcileLoop;
+  readonly #dirty = new Set<string>();
+  readonly #wakes = new Map<string, number>();
+  /** The store has no index of a service's rollouts. */
+  readonly #rollouts = new Map<string, Set<string>>();
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(options: OrchestratorOptions) {
+    const { clock, rng, log, debounceMs = debounceMsDefault } = options;
+    this.#options = options;
+    this.#loop = new ReconcileLoop({
+      name: "orchestrator",
+      clock,
+      rng,
+      log,
+      debounceMs,
+      run: (signal) => this.#run(signal),
+    });
+  }
+
+  /** The store must be ready. */
+  start(): void {
+    if (this.#unsubscribe !== undefined) throw new Error("the orchestrator was started twice");
+    const { store } = this.#options;
+    this.#unsubscribe = store.subscribe((commit) => this.#onCommit(commit));
+    for (const rollout of store.view().rollouts.values()) this.#index(rollout);
+    for (const { meta } of store.view().services.values()) this.#dirty.add(meta.id);
+    this.#loop.wake();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unsubscribe?.();
+    await this.#loop[Symbol.asyncDispose]();
+  }
+
+  #index({ serviceId, meta }: Rollout): void {
+    const there = this.#rollouts.get(serviceId);
+    if (there === undefined) this.#rollouts.set(serviceId, new Set([meta.id]));
+    else there.add(meta.id);
+  }
+
+  #onCommit({ changes }: Commit): void {
+    for (const change of changes) this.#look(change);
+    if (this.#dirty.size > 0) this.#loop.wake();
+  }
+
+  #look({ table, before, after }: Change): void {
+    switch (table) {
+      case "services": {
+        const id = (after ?? before)?.meta.id;
+        if (id !== undefined) this.#dirty.add(id);
+        return;
+      }
+      case "rollouts":
+        if (after !== undefined) this.#index(after);
+        else if (before !== undefined) this.#rollouts.get(before.serviceId)?.delete(before.meta.id);
+        this.#dirty.add((after ?? before)?.serviceId ?? "");
+        return;
+      case "tasks":
+        this.#dirty.add((after ?? before)?.serviceId ?? "");
+        return;
+      case "nodes":
+        if (!isSamePlace(before, after))
+          for (const { serviceId } of this.#options.store.view().tasksOfNode((after ?? before)?.meta.id ?? ""))
+            this.#dirty.add(serviceId);
+        return;
+      case "revisions":
+      case "clusters":
+        return;
+    }
+  }
+
+  async #run(signal: AbortSignal): Promise<{ wakeAtMs: number | undefined }> {
+    const { clock, log } = this.#options;
+    const now = clock.now();
+    for (const [id, atMs] of this.#wakes) if (atMs <= now) this.#dirty.add(id);
+    const todo = [...this.#dirty];
+    this.#dirty.clear();
+    let failure: unknown;
+    const worker = async () => {
+      for (let id = todo.pop(); id !== undefined; id = todo.pop()) {
+        if (signal.aborted) return;
+        try {
+          await this.#reconcile(id, signal);
+        } catch (thrown) {
+          // It is looked at again with the loop's next run, and the others are not held up.
+          this.#dirty.add(id);
+          failure = thrown;
+          log.debug({ service: id, error: messageOf(thrown) }, "service not reconciled");
+        }
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(servicesAtOnce, todo.length) }, worker));
+    if (failure !== undefined) throw failure;
+    let wakeAtMs = Number.POSITIVE_INFINITY;
+    for (const atMs of this.#wakes.values()) wakeAtMs = Math.min(wakeAtMs, atMs);
+    return { wakeAtMs: Number.isFinite(wakeAtMs) ? wakeAtMs : undefined };
+  }
+
+  /** Plans and writes until a plan fits into one transaction. Each part is planned anew, on what is there by then. */
+  async #reconcile(id: string, signal: AbortSignal): Promise<void> {
+    const { store, log } = this.#options;
+    for (let left = true; left && !signal.aborted; ) {
+      const done = await store.update((tx) => this.#step(tx, id));
+      if (done === undefined) {
+        this.#wakes.delete(id);
+        this.#rollouts.delete(id);
+        return;
+      }
+      left = done.left;
+      if (done.wakeAtMs === undefined) this.#wakes.delete(id);
+      else this.#wakes.set(id, done.wakeAtMs);
+      for (const step of done.steps) logStep(log, id, step);
+    }
+  }
+
+  #step(tx: Transaction, id: string): (ServicePlan & { left: boolean }) | undefined {
+    const { clock, rng } = this.#options;
+    const service = tx.services.get(id);
+    if (service === undefined) return undefined;
+    const rollouts: Rollout[] = [];
+    for (const rolloutId of this.#rollouts.get(id) ?? []) {
+      const rollout = tx.rollouts.get(rolloutId);
+      if (rollout !== undefined) rollouts.push(rollout);
+    }
+    const plan = planService(
+      {
+        service,
+        revisions: tx.revisionsOfService(id),
+        tasks: [...tx.tasksOfService(id)],
+        rollout: tx.rollouts.get(service.rolloutId),
+        rollouts,
+        node: (nodeId) => tx.nodes.get(nodeId),
+      },
+      { now: clock.now(), id: () => rng.id() },
+    );
+    const steps = plan.steps.slice(0, writesPerUpdate);
+    applySteps(tx, steps);
+    return { steps, wakeAtMs: plan.wakeAtMs, left: steps.length < plan.steps.length };
+  }
+}
+
+/** Whether nothing about the node changed that tells where tasks may be. */
+function isSamePlace(before: Node | undefined, after: Node | undefined): boolean {
+  return before?.status.state === after?.status.state && before?.spec.availability === after?.spec.availability;
+}
+
+function logStep(log: Logger, service: string, step: Step): void {
+  if (step.do === "remove") log.debug({ service, table: step.table, id: step.id }, "removed");
+  else if (step.table === "rollouts")
+    log.info(
+      { service, rollout: step.object.meta.id, state: step.object.state, message: step.object.message },
+      "rollout",
+    );
+  else if (step.table === "tasks")
+    log.debug(
+      { service, task: step.object.meta.id, slot: step.object.slot, desired: step.object.desiredState, made: step.do },
+      "task",
+    );
+  else log.debug({ service, table: step.table, id: step.object.meta.id, made: step.do }, "written");
+}

@@ -1,0 +1,7 @@
+// manager/orchestrator: keeps each service's tasks as its spec and its rollout ask. `planService` decides, purely;
+// the Orchestrator is the loop around it; changes.ts is what users do to services. Imports lib, proto, deploy,
+// manager/rollout and the store.
+
+export { createService, removeService, scaleService, updateService } from "./changes.js";
+export { Orchestrator, type OrchestratorOptions } from "./controller.js";
+export { planService, type ServicePlan, type ServiceSnapshot } from "./plan.js";
