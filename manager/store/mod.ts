@@ -1,3 +1,5 @@
+export { type EtcdStoreOptions, openEtcdStore } from "./etcd/etcd.js";
+export type { HistoryLimits } from "./history.js";
 export { type MemoryStoreOptions, openMemoryStore } from "./memory/memory.js";
 export {
   type Change,
