@@ -34,7 +34,7 @@ export interface ServiceSnapshot extends ServiceParts {
   tasks: readonly Task[];
   /** All rollouts that are kept, in no order. */
   rollouts: readonly Rollout[];
-  node(id: string): Node | undefined;
+  node: (id: string) => Node | undefined;
 }
 
 export interface ServicePlan {

@@ -25,14 +25,14 @@ const stopSlackMs = 30_000;
 export interface SlotContext {
   draft: Draft;
   service: Service;
-  revision(number: number): Revision | undefined;
-  node(id: string): Node | undefined;
+  revision: (number: number) => Revision | undefined;
+  node: (id: string) => Node | undefined;
   config: UpdateConfig;
   /** Whether a rollout is under way: only then does a changed placement move tasks, at the rollout's pace. */
   rolling: boolean;
-  id(): string;
+  id: () => string;
   /** Asks for another look at that time. */
-  wake(atMs: number): void;
+  wake: (atMs: number) => void;
 }
 
 export interface SlotWish {

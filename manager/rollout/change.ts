@@ -26,7 +26,7 @@ export interface ServiceParts {
 export interface Making {
   now: number;
   /** A new identifier at each call. */
-  id(): string;
+  id: () => string;
 }
 
 /** A decided change: the service as it will be, and what to write in one transaction. No steps: nothing changes. */
