@@ -72,6 +72,11 @@ export interface Engine extends AsyncDisposable {
   /** Cheap; `unavailable` when the engine does not answer. */
   ping(): Promise<void>;
   info(): Promise<EngineInfo>;
+  /**
+   * Names the engine's current life: another value means that it was started anew, and that containers which did not
+   * live through that were ended by it, with exit codes that are invented.
+   */
+  epoch(): Promise<string>;
   /** The bridge network of that name with that subnet, made if absent; `failed_precondition` when it exists with another subnet. */
   ensureNetwork(request: {
     name: string;

@@ -1,0 +1,180 @@
+// What the ambassador of this host should route: everything first, then changes, over its Unix socket. Before the
+// managers have said everything once, nothing is sent: the ambassador goes on with the routes it remembers.
+
+import { type ClientDuplexStream, credentials } from "@grpc/grpc-js";
+import {
+  type Backoff,
+  type Clock,
+  ClusterError,
+  type Logger,
+  type Rng,
+  backoffMs,
+  messageOf,
+  sleep,
+} from "../../lib/mod.js";
+import {
+  AmbassadorClient,
+  type HostConfig,
+  type SteerRequest,
+  type SteerResponse,
+} from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
+import type { Route } from "../../proto/mod.js";
+import type { AmbassadorProcess } from "./process.js";
+
+export interface SteeringOptions {
+  process: AmbassadorProcess;
+  clock: Clock;
+  rng: Rng;
+  log: Logger;
+  onDrain(taskId: string, activeConnections: number): void;
+}
+
+/** Changes that come together go together. */
+const gatherMs = 2;
+const retry: Backoff = { firstMs: 200, maxMs: 5_000, jitter: 0.5 };
+/** A stream that held so long was a good one. */
+const goodMs = 10_000;
+
+type Steer = ClientDuplexStream<SteerRequest, SteerResponse>;
+
+export class Steering {
+  readonly #options: SteeringOptions;
+  readonly #routes = new Map<string, Route>();
+  readonly #changed = new Set<string>();
+  #host: HostConfig | undefined;
+  #hostChanged = false;
+  /** The managers have said everything once. */
+  #known = false;
+  #drains = new Map<string, number>();
+  #connected = false;
+  #wake: () => void = () => undefined;
+
+  constructor(options: SteeringOptions) {
+    this.#options = options;
+  }
+
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  /** Connections to draining endpoints, as the ambassador last said. */
+  drains(): [string, number][] {
+    return [...this.#drains];
+  }
+
+  configure(host: HostConfig): void {
+    this.#host = host;
+    this.#hostChanged = true;
+    this.#wake();
+  }
+
+  /** `complete`: what is not in `routes` is gone. */
+  route(complete: boolean, routes: readonly Route[], removed: readonly string[]): void {
+    const named = new Set(routes.map((route) => route.id));
+    const gone = complete ? [...this.#routes.keys()].filter((id) => !named.has(id)) : removed;
+    for (const route of routes) {
+      this.#routes.set(route.id, route);
+      this.#changed.add(route.id);
+    }
+    for (const id of gone) {
+      this.#routes.delete(id);
+      this.#changed.add(id);
+    }
+    if (complete) this.#known = true;
+    if (routes.length + gone.length > 0 || complete) this.#wake();
+  }
+
+  /** Keeps an ambassador running and steered until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { process, clock, rng, log } = this.#options;
+    for (let failures = 0; !signal.aborted; ) {
+      const fromMs = clock.monotonic();
+      try {
+        await process.ensure(signal);
+        await this.#steer(signal);
+      } catch (failure) {
+        if (signal.aborted) return;
+        log.warn({ error: messageOf(failure) }, "the ambassador is not steered: connecting again");
+      }
+      this.#connected = false;
+      failures = clock.monotonic() - fromMs > goodMs ? 1 : failures + 1;
+      await sleep(clock, backoffMs(retry, failures, rng), signal).catch(() => undefined);
+    }
+  }
+
+  async #steer(signal: AbortSignal): Promise<void> {
+    const client = new AmbassadorClient(`unix:${this.#options.process.socket}`, credentials.createInsecure());
+    const stream = client.steer();
+    const cancel = () => stream.cancel();
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      const ended = this.#listen(stream);
+      await Promise.race([ended, this.#speak(stream, ended)]);
+      throw new ClusterError("unavailable", "the ambassador ended the stream");
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      cancel();
+      client.close();
+    }
+  }
+
+  async #listen(stream: Steer): Promise<void> {
+    let problems = "";
+    for await (const message of stream) {
+      const response = message as SteerResponse;
+      this.#connected = true;
+      const drains = new Map(response.drains.map((drain) => [drain.taskId, drain.activeConnections]));
+      for (const [taskId, active] of drains)
+        if (this.#drains.get(taskId) !== active) this.#options.onDrain(taskId, active);
+      this.#drains = drains;
+      const now = response.problems.join("; ");
+      if (now !== problems && now !== "")
+        this.#options.log.warn({ problems: response.problems }, "listeners of the ambassador");
+      problems = now;
+    }
+  }
+
+  /** Writes until `ended` settles. Keeps only what differs, so that a slow ambassador costs no memory. */
+  async #speak(stream: Steer, ended: Promise<void>): Promise<void> {
+    let isOver = false;
+    const over = () => {
+      isOver = true;
+      this.#wake();
+    };
+    ended.then(over, over);
+    for (let sequence = 1; !isOver; sequence += 1) {
+      const isFirst = sequence === 1;
+      while (!isOver && !this.#hasNews(isFirst)) {
+        await new Promise<void>((resolve) => {
+          this.#wake = resolve;
+        });
+        await sleep(this.#options.clock, gatherMs);
+      }
+      if (isOver) return;
+      const request = this.#request(isFirst, sequence);
+      await new Promise<void>((resolve, reject) => {
+        ended.then(resolve, reject);
+        stream.write(request, () => resolve());
+      });
+    }
+  }
+
+  #hasNews(isFirst: boolean): boolean {
+    if (this.#host === undefined || !this.#known) return false;
+    return isFirst || this.#hostChanged || this.#changed.size > 0;
+  }
+
+  #request(isFirst: boolean, sequence: number): SteerRequest {
+    const ids = isFirst ? [...this.#routes.keys()] : [...this.#changed];
+    const request: SteerRequest = {
+      complete: isFirst,
+      host: isFirst || this.#hostChanged ? this.#host : undefined,
+      routes: ids.map((id) => this.#routes.get(id)).filter((route) => route !== undefined),
+      removedRouteIds: isFirst ? [] : ids.filter((id) => !this.#routes.has(id)),
+      sequence,
+    };
+    this.#changed.clear();
+    this.#hostChanged = false;
+    return request;
+  }
+}

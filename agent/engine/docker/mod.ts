@@ -1,0 +1,2 @@
+// The Engine over dockerode: the only folder that imports it.
+export { type DockerOptions, DockerEngine, socketPath } from "./engine.js";

@@ -1,0 +1,11 @@
+// The container engine as the agent sees it.
+export type {
+  ContainerRequest,
+  ContainerState,
+  Engine,
+  EngineEvent,
+  EngineInfo,
+  EngineLogLine,
+  LogRequest,
+} from "./engine.js";
+export { DockerEngine, type DockerOptions } from "./docker/mod.js";

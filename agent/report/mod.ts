@@ -1,0 +1,2 @@
+// What the agent tells people and monitoring. May import lib and proto.
+export { AgentMetrics } from "./metrics.js";
