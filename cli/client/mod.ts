@@ -1,0 +1,129 @@
+// The managers' API as the commands use it: plain arguments in, messages out.
+
+import type { Cli } from "../command/leaf.js";
+import {
+  type ControlService as Service,
+  ControlService,
+  type ListTasksResponse,
+  type NodeState,
+  type ServiceLogsRequest,
+  type ServiceLogsResponse,
+  type ServiceResponse,
+  type ServiceState,
+  type UpdateNodeRequest,
+} from "../../proto/gen/flotilla/control/v1/control.js";
+import type { Event, Rollout, ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { ClusterError } from "../../lib/errors.js";
+import { managersOf } from "../managers.js";
+import { Caller, type CallerOptions, isAfterLoss } from "./api.js";
+
+export type { Managers } from "./api.js";
+
+export class ControlApi implements Disposable {
+  readonly #caller: Caller;
+
+  constructor(options: CallerOptions) {
+    this.#caller = new Caller(options);
+  }
+
+  get addresses(): readonly string[] {
+    return this.#caller.addresses;
+  }
+
+  [Symbol.dispose](): void {
+    this.#caller[Symbol.dispose]();
+  }
+
+  version = () => this.#caller.read(ControlService.getVersion, {});
+
+  async createService(spec: ServiceSpec): Promise<ServiceResponse> {
+    return await this.#caller.write(ControlService.createService, { spec, requestId: this.#caller.requestId() });
+  }
+
+  async updateService(service: string, version: number, spec: ServiceSpec, force: boolean): Promise<ServiceResponse> {
+    const requestId = this.#caller.requestId();
+    return await this.#caller.write(ControlService.updateService, { service, version, spec, force, requestId });
+  }
+
+  async scaleService(service: string, replicas: number): Promise<ServiceResponse> {
+    const requestId = this.#caller.requestId();
+    return await this.#caller.write(ControlService.scaleService, { service, replicas, requestId });
+  }
+
+  async rollbackService(service: string, toRevision: number): Promise<ServiceResponse> {
+    const requestId = this.#caller.requestId();
+    return await this.#caller.write(ControlService.rollbackService, { service, toRevision, requestId });
+  }
+
+  /** The name of what was removed. */
+  async removeService(service: string): Promise<string> {
+    try {
+      const response = await this.#caller.write(ControlService.removeService, { service });
+      return response.service?.spec?.name ?? service;
+    } catch (error) {
+      // The first try's answer was lost, and now it is gone: that was us.
+      if (error instanceof ClusterError && error.code === "not_found" && isAfterLoss(error)) return service;
+      throw error;
+    }
+  }
+
+  async service(service: string): Promise<ServiceState> {
+    return await this.#caller.read(ControlService.getService, { service });
+  }
+
+  async services(): Promise<ServiceState[]> {
+    return (await this.#caller.read(ControlService.listServices, {})).services;
+  }
+
+  watchService(service: string, signal: AbortSignal): AsyncIterable<ServiceState> {
+    return this.#caller.stream(ControlService.watchService, { service }, signal);
+  }
+
+  logs(request: ServiceLogsRequest, signal: AbortSignal): AsyncIterable<ServiceLogsResponse> {
+    return this.#caller.stream(ControlService.serviceLogs, request, signal);
+  }
+
+  async tasks(filter: { service?: string; node?: string }): Promise<ListTasksResponse> {
+    return await this.#caller.read(ControlService.listTasks, {
+      service: filter.service ?? "",
+      node: filter.node ?? "",
+    });
+  }
+
+  async nodes(): Promise<NodeState[]> {
+    return (await this.#caller.read(ControlService.listNodes, {})).nodes;
+  }
+
+  async node(node: string): Promise<NodeState> {
+    return await this.#caller.read(ControlService.getNode, { node });
+  }
+
+  async updateNode(request: UpdateNodeRequest): Promise<NodeState> {
+    return await this.#caller.write(ControlService.updateNode, request);
+  }
+
+  async rollout(verb: "pause" | "resume" | "abort", service: string): Promise<Rollout | undefined> {
+    const methods = {
+      pause: ControlService.pauseRollout,
+      resume: ControlService.resumeRollout,
+      abort: ControlService.abortRollout,
+    } as const satisfies Record<string, Service[keyof Service]>;
+    const requestId = this.#caller.requestId();
+    return (await this.#caller.write(methods[verb], { service, requestId })).rollout;
+  }
+
+  events(sinceMs: number, signal: AbortSignal): AsyncIterable<Event> {
+    return this.#caller.stream(ControlService.watchEvents, { sinceMs }, signal);
+  }
+}
+
+/** To the managers that the flags, the environment or the current context name. */
+export async function openApi(cli: Cli, limits?: CallerOptions["limits"]): Promise<ControlApi> {
+  const managers = await managersOf(cli);
+  return new ControlApi({
+    managers,
+    clock: cli.io.clock,
+    rng: cli.io.rng,
+    ...(limits === undefined ? {} : { limits }),
+  });
+}

@@ -1,0 +1,270 @@
+// `flotilla node …`.
+
+import type { Command } from "commander";
+import { sleep } from "../../lib/clock.js";
+import { formatDurationMs } from "../../lib/units.js";
+import { type NodeState as State, UpdateNodeRequest } from "../../proto/gen/flotilla/control/v1/control.js";
+import { NodeAvailability } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import type { ControlApi } from "../client/mod.js";
+import { type Exit, Failure, UsageError, exits } from "../exit.js";
+import { readFilters } from "../flags/filter.js";
+import { filterFlag, formatFlag, noTruncFlag, quietFlag } from "../flags/flag.js";
+import { duration, label, labelKey, oneOf } from "../flags/parsers.js";
+import type { Io } from "../io.js";
+import { nodeJson } from "../screen/json.js";
+import { labelsOf, nodeColumns, nodePretty } from "../screen/node.js";
+import { parseFormat, renderListing } from "../screen/table.js";
+import { shortId } from "../screen/task.js";
+import { count, plain, safeJson } from "../screen/text.js";
+import { nodeAvailability, nodeState } from "../screen/words.js";
+import { type Cli, addLeaf } from "./leaf.js";
+import { hasLabel, showTasks, taskListFlags } from "./service/list.js";
+
+const hostname = ({ node }: State) => node?.description?.hostname ?? "";
+const idOf = ({ node }: State) => node?.meta?.id ?? "";
+
+export function addNode(program: Command, cli: Cli): void {
+  const node = program.command("node").summary("list, drain, cordon and label the hosts");
+  node.description("Nodes: the hosts of the cluster.").enablePositionalOptions().helpCommand(false);
+  addLs(node, cli);
+  addInspect(node, cli);
+  addPs(node, cli);
+  addDrain(node, cli);
+  addAvailability(node, cli, "cordon", NodeAvailability.CORDONED, "give a node no new tasks; what runs there stays");
+  addAvailability(node, cli, "activate", NodeAvailability.ACTIVE, "let a node have tasks again, after drain or cordon");
+  addUpdate(node, cli);
+}
+
+function addLs(parent: Command, cli: Cli): void {
+  const { io } = cli;
+  addLeaf(parent, cli, {
+    name: "ls",
+    summary: "list nodes",
+    flags: [filterFlag, formatFlag, noTruncFlag, quietFlag],
+    examples: [
+      "flotilla node ls",
+      "flotilla node ls --format '{{.Hostname}} {{.Labels}}'",
+      "flotilla node ls --filter label=zone=eu -q",
+    ],
+    async run(given) {
+      const { flags, json } = given;
+      const matches = readFilters<State>(flags, {
+        id: (state, value) => idOf(state).startsWith(value),
+        name: (state, value) => hostname(state).startsWith(value),
+        label: (state, value) => hasLabel(labelsOf(state), value),
+        status: ({ node }, value) => nodeState(node?.status?.state ?? 0) === value,
+        availability: ({ node }, value) => nodeAvailability(node?.spec?.availability ?? 0) === value,
+      });
+      const format = parseFormat(flags.text("format"), json);
+      flags.check();
+      const api = await given.connect();
+      const rows = (await api.nodes()).filter(matches).sort((a, b) => (hostname(a) < hostname(b) ? -1 : 1));
+      const trunc = !flags.has("no-trunc");
+      if (flags.has("quiet")) for (const row of rows) io.out(`${shortId(idOf(row), trunc)}\n`);
+      else io.out(renderListing({ columns: nodeColumns(trunc), rows, toJson: nodeJson }, format));
+    },
+  });
+}
+
+function addInspect(parent: Command, cli: Cli): void {
+  const { io } = cli;
+  addLeaf(parent, cli, {
+    name: "inspect",
+    args: "NODE [NODES...]",
+    complete: "nodes",
+    summary: "everything about nodes, as JSON",
+    flags: [{ long: "pretty", help: "for people" }],
+    examples: ["flotilla node inspect h1", "flotilla node inspect --pretty h1"],
+    async run({ flags, json, args, connect }) {
+      if (flags.has("pretty") && json)
+        throw new UsageError([{ field: "--pretty", value: "", rule: "contradicts --json", fix: "give one of them" }]);
+      const api = await connect();
+      const states = await Promise.all(args.map((node) => api.node(node)));
+      io.out(
+        flags.has("pretty")
+          ? states.map((state) => nodePretty(state, io.clock.now())).join("\n")
+          : `${safeJson(states.map(nodeJson), 2)}\n`,
+      );
+    },
+  });
+}
+
+function addPs(parent: Command, cli: Cli): void {
+  const { io } = cli;
+  addLeaf(parent, cli, {
+    name: "ps",
+    args: "NODE [NODES...]",
+    complete: "nodes",
+    summary: "list the tasks of nodes",
+    flags: taskListFlags,
+    examples: ["flotilla node ps h1", "flotilla node ps --filter state=running h1 h2"],
+    async run(given) {
+      const api = await given.connect();
+      const lists = await Promise.all(given.args.map((node) => api.tasks({ node })));
+      const tasks = lists.flatMap((list) => list.tasks);
+      const names = Object.assign({}, ...lists.map((list) => list.nodeNames)) as Record<string, string>;
+      const images = await imagesOf(api, new Set(tasks.map(({ serviceId }) => serviceId)));
+      showTasks(io, given, tasks, names, ({ serviceId, revision }) => images.get(`${serviceId}@${revision}`) ?? "");
+    },
+  });
+}
+
+/** By "service id@revision". A service that has gone meanwhile has no images to show. */
+async function imagesOf(api: ControlApi, services: ReadonlySet<string>): Promise<Map<string, string>> {
+  const images = new Map<string, string>();
+  for (const service of services) {
+    const state = await api.service(service).catch((error: unknown) => {
+      if ((error as { code?: string }).code === "not_found") return undefined;
+      throw error;
+    });
+    for (const { number, spec } of state?.revisions ?? [])
+      images.set(`${service}@${number}`, spec?.task?.container?.image ?? "");
+  }
+  return images;
+}
+
+function request(node: string, parts: Partial<UpdateNodeRequest>): UpdateNodeRequest {
+  return UpdateNodeRequest.fromPartial({ ...parts, node });
+}
+
+function say(io: Io, json: boolean, state: State): void {
+  io.out(json ? `${safeJson(nodeJson(state), 2)}\n` : `${plain(hostname(state))}\n`);
+}
+
+function addAvailability(
+  parent: Command,
+  cli: Cli,
+  name: string,
+  availability: NodeAvailability,
+  summary: string,
+): void {
+  addLeaf(parent, cli, {
+    name,
+    args: "NODE [NODES...]",
+    complete: "nodes",
+    summary,
+    examples: [`flotilla node ${name} h1`],
+    async run({ args, json, connect }) {
+      const api = await connect();
+      for (const node of args) say(cli.io, json, await api.updateNode(request(node, { availability })));
+    },
+  });
+}
+
+const pollMs = 500;
+/** As long as the longest drain of a service may reasonably take. */
+const drainMsDefault = 600_000;
+
+function addDrain(parent: Command, cli: Cli): void {
+  const { io } = cli;
+  addLeaf(parent, cli, {
+    name: "drain",
+    args: "NODE",
+    complete: "nodes",
+    summary: "move a node's tasks elsewhere and give it no new ones",
+    description:
+      "Moves a node's tasks elsewhere and waits until it has none. `node activate` lets it have tasks again.",
+    flags: [
+      { long: "detach", short: "d", help: "do not wait" },
+      { long: "timeout", value: "DURATION", help: "longest wait, then exit 5 (default 10m)" },
+    ],
+    examples: ["flotilla node drain h1", "flotilla node drain --timeout 2m h1"],
+    async run({ flags, args, json, connect }): Promise<Exit> {
+      const asked = flags.get("timeout", duration);
+      flags.check();
+      const timeoutMs = asked ?? drainMsDefault;
+      const api = await connect();
+      const first = await api.updateNode(request(args[0] ?? "", { availability: NodeAvailability.DRAINED }));
+      if (!flags.has("detach")) await emptied(io, api, first, timeoutMs);
+      say(io, json, first);
+      return exits.ok;
+    },
+  });
+}
+
+/** Waits until the node has no tasks that are meant to run. */
+async function emptied(io: Io, api: ControlApi, first: State, timeoutMs: number): Promise<void> {
+  const name = plain(hostname(first));
+  const controller = new AbortController();
+  const off = io.onStop(() => controller.abort(new DOMException("stopped", "AbortError")));
+  const until = io.clock.monotonic() + timeoutMs;
+  let said = -1;
+  try {
+    for (let state = first; state.tasks > 0; state = await api.node(idOf(first))) {
+      if (state.tasks !== said) io.err(`${name}: ${count(state.tasks, "task")} to move\n`);
+      said = state.tasks;
+      if (state.node?.spec?.availability !== NodeAvailability.DRAINED)
+        throw new Failure(
+          exits.undone,
+          `${name} was made ${nodeAvailability(state.node?.spec?.availability ?? 0)} while it was drained`,
+          {
+            next: [`flotilla node drain ${name}    # begin again`],
+          },
+        );
+      if (io.clock.monotonic() >= until)
+        throw new Failure(
+          exits.timeout,
+          `${name} still has ${count(state.tasks, "task")} after ${formatDurationMs(timeoutMs)}; the drain goes on`,
+          {
+            next: [`flotilla node ps ${name}    # what is left, and why`],
+          },
+        );
+      await sleep(io.clock, pollMs, controller.signal);
+    }
+    io.err(`${name}: drained\n`);
+  } catch (error) {
+    if (!controller.signal.aborted) throw error;
+    throw new Failure(exits.detached, `detached; the drain of ${name} goes on`, {
+      next: [`flotilla node ps ${name}`, `flotilla node activate ${name}    # stop draining`],
+    });
+  } finally {
+    off();
+  }
+}
+
+const availabilities = {
+  active: NodeAvailability.ACTIVE,
+  cordoned: NodeAvailability.CORDONED,
+  drained: NodeAvailability.DRAINED,
+  // Docker's words.
+  pause: NodeAvailability.CORDONED,
+  drain: NodeAvailability.DRAINED,
+} as const;
+
+function addUpdate(parent: Command, cli: Cli): void {
+  addLeaf(parent, cli, {
+    name: "update",
+    args: "NODE",
+    complete: "nodes",
+    summary: "change a node's labels or availability",
+    flags: [
+      { long: "label-add", value: "KEY=VALUE", help: "add or change a label (repeatable)" },
+      { long: "label-rm", value: "KEY", help: "remove a label (repeatable)" },
+      {
+        long: "availability",
+        value: "WORD",
+        help: "active, cordoned or drained",
+        complete: ["active", "cordoned", "drained"],
+      },
+    ],
+    examples: ["flotilla node update --label-add zone=eu h1", "flotilla node update --label-rm zone h1"],
+    async run({ flags, args, json, connect }) {
+      const labelsAdd = Object.fromEntries(flags.getAll("label-add", label));
+      const labelsRemove = flags.getAll("label-rm", labelKey);
+      const availability = flags.get("availability", oneOf<NodeAvailability>(availabilities));
+      flags.check();
+      if (!flags.has("label-add") && !flags.has("label-rm") && availability === undefined)
+        throw new UsageError([
+          {
+            field: "node update",
+            value: args[0] ?? "",
+            rule: "was given nothing to change",
+            fix: "add --label-add, --label-rm or --availability",
+          },
+        ]);
+      const api = await connect();
+      const parts = { labelsAdd, labelsRemove, ...(availability === undefined ? {} : { availability }) };
+      say(cli.io, json, await api.updateNode(request(args[0] ?? "", parts)));
+    },
+  });
+}

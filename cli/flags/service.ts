@@ -1,0 +1,625 @@
+// The flags of `service create` and `service update`, each defined once: how it looks, how its value is read, and
+// what it changes in a spec.
+
+import { readFileSync } from "node:fs";
+import { messageOf } from "../../lib/errors.js";
+import {
+  type ContainerSpec,
+  FailureAction,
+  type HealthCheck,
+  type PortSpec,
+  PullPolicy,
+  RestartCondition,
+  ServiceSpec,
+  type UpdateConfig,
+  UpdateOrder,
+} from "../../proto/gen/flotilla/objects/v1/objects.js";
+import type { Flag } from "./flag.js";
+import * as as from "./parsers.js";
+import type { FlagReader, Parser } from "./reader.js";
+
+type Required<T> = { [K in keyof T]-?: NonNullable<T[K]> };
+
+/** A spec whose messages are all there, so that flags need not care. */
+export type Draft = Omit<ServiceSpec, "task" | "mode" | "update" | "rollback"> & {
+  mode: NonNullable<ServiceSpec["mode"]>;
+  task: Required<NonNullable<ServiceSpec["task"]>>;
+  update: UpdateConfig;
+  rollback: UpdateConfig;
+};
+
+interface Given {
+  spec: Draft;
+  flags: FlagReader;
+  env: Readonly<Record<string, string | undefined>>;
+  /** For what is odd but harmless. */
+  note(text: string): void;
+}
+
+export interface ServiceFlag {
+  flag: Flag;
+  on: "both" | "create" | "update";
+  /** Called when the flag was given. */
+  apply(given: Given): void;
+}
+
+/** The spec before any flag. What stays unset gets the managers' defaults. */
+export function emptySpec(): ServiceSpec {
+  return ServiceSpec.fromPartial({ mode: { $case: "replicated", value: { replicas: 1 } } });
+}
+
+/** Applies every given flag to a copy of the spec. What is wrong is in the reader then. */
+export function applyFlags(from: ServiceSpec, command: "create" | "update", rest: Omit<Given, "spec">): Draft {
+  const spec = draft(from);
+  for (const { flag, on, apply } of serviceFlags)
+    if ((on === "both" || on === command) && rest.flags.has(flag.long)) apply({ spec, ...rest });
+  return spec;
+}
+
+export function flagsOf(command: "create" | "update"): Flag[] {
+  return serviceFlags.filter(({ on }) => on === "both" || on === command).map(({ flag }) => flag);
+}
+
+function draft(from: ServiceSpec): Draft {
+  // Through the wire form: a deep copy that has every message's defaults.
+  const spec = ServiceSpec.decode(ServiceSpec.encode(from).finish());
+  const whole = ServiceSpec.fromPartial({
+    ...spec,
+    mode: spec.mode ?? { $case: "replicated", value: { replicas: 1 } },
+    task: {
+      ...spec.task,
+      container: { ...spec.task?.container },
+      reservations: { ...spec.task?.reservations },
+      limits: { ...spec.task?.limits },
+      restart: { ...spec.task?.restart },
+      placement: { ...spec.task?.placement },
+    },
+    update: { ...spec.update },
+    rollback: { ...spec.rollback },
+  });
+  return whole as Draft;
+}
+
+const basics = "What runs:";
+const reach = "How it is reached:";
+const where = "Where it runs:";
+const care = "Health, stop and restart:";
+const updates = "Updates:";
+const rollbacks = "Rollbacks:";
+
+/** A flag with one value that goes to one place, the same for both commands. */
+function one<T>(group: string, flag: Flag, parse: Parser<T>, set: (spec: Draft, value: T) => void): ServiceFlag {
+  return {
+    flag: { ...flag, group },
+    on: "both",
+    apply({ spec, flags }) {
+      const value = flags.get(flag.long, parse);
+      if (value !== undefined) set(spec, value);
+    },
+  };
+}
+
+/** `--x` and, for updates, `--no-x`. */
+function toggle(group: string, flag: Flag, set: (spec: Draft, value: boolean) => void): ServiceFlag[] {
+  return [
+    { flag: { ...flag, group }, on: "both", apply: ({ spec }) => set(spec, true) },
+    {
+      flag: { long: `no-${flag.long}`, help: `undo --${flag.long}`, group },
+      on: "update",
+      apply: ({ spec }) => set(spec, false),
+    },
+  ];
+}
+
+/** `--x` for create, `--x-add` and `--x-rm` for update, as Docker's. */
+function many<T>(
+  group: string,
+  flag: Flag,
+  parse: (env: Given["env"]) => Parser<T>,
+  removal: { value: string; parse: Parser<string> },
+  /** Adding replaces in an update; in a new spec, two equal ones are for the managers to refuse. */
+  change: { add(spec: Draft, value: T, replace: boolean): void; remove(spec: Draft, key: string): boolean },
+): ServiceFlag[] {
+  const add =
+    (long: string, replace: boolean) =>
+    ({ spec, flags, env }: Given) => {
+      for (const value of flags.getAll(long, parse(env))) change.add(spec, value, replace);
+    };
+  const { short: _, ...withoutShort } = flag;
+  return [
+    { flag: { ...flag, help: `${flag.help} (repeatable)`, group }, on: "create", apply: add(flag.long, false) },
+    // Removals first: --x-rm with --x-add replaces.
+    {
+      flag: { long: `${flag.long}-rm`, value: removal.value, help: `remove: ${flag.help} (repeatable)`, group },
+      on: "update",
+      apply({ spec, flags, note }) {
+        for (const key of flags.getAll(`${flag.long}-rm`, removal.parse))
+          if (!change.remove(spec, key)) note(`--${flag.long}-rm ${key}: there was none`);
+      },
+    },
+    {
+      flag: { ...withoutShort, long: `${flag.long}-add`, help: `add or replace: ${flag.help} (repeatable)`, group },
+      on: "update",
+      apply: add(`${flag.long}-add`, true),
+    },
+  ];
+}
+
+/** Removes what matches; false when nothing did. */
+function removeFrom<T>(list: T[], matches: (item: T) => boolean): boolean {
+  const kept = list.filter((item) => !matches(item));
+  const found = kept.length < list.length;
+  list.splice(0, list.length, ...kept);
+  return found;
+}
+
+function removeKey(map: Record<string, string>, key: string): boolean {
+  const found = Object.hasOwn(map, key);
+  delete map[key];
+  return found;
+}
+
+const container = (spec: Draft): ContainerSpec => spec.task.container;
+
+function setEnv(spec: Draft, entry: string | undefined): void {
+  if (entry === undefined) return;
+  const { env } = container(spec);
+  const at = env.findIndex((other) => as.keyOf(other) === as.keyOf(entry));
+  if (at < 0) env.push(entry);
+  else env[at] = entry;
+}
+
+function health(spec: Draft): HealthCheck {
+  const check = container(spec);
+  check.healthcheck ??= { test: [] };
+  // A setting of the check means that there is one again.
+  if (check.healthcheck.test[0] === "NONE") check.healthcheck.test = [];
+  return check.healthcheck;
+}
+
+const text: Parser<string> = (value) =>
+  value.includes("\0") ? { rule: "must not contain a zero byte", fix: "leave it out" } : { ok: value };
+
+const targetPort: Parser<string> = (value) => {
+  const target = /^(?:\d+:)?(\d+)(?:\/tcp)?$/.exec(value)?.[1];
+  const parsed = as.port(target ?? "");
+  return "ok" in parsed
+    ? { ok: String(parsed.ok) }
+    : { rule: "must be the port inside the container", fix: "write for example 80" };
+};
+
+const samePort = (a: PortSpec) => (b: PortSpec) =>
+  a.targetPort === b.targetPort && a.publishedPort === b.publishedPort && a.protocol === b.protocol;
+
+function addPort(spec: Draft, port: PortSpec, replace: boolean): void {
+  if (replace) removeFrom(spec.ports, samePort(port));
+  spec.ports.push(port);
+}
+
+function envFile(given: Given): void {
+  const { spec, flags, env } = given;
+  for (const file of flags.all("env-file")) {
+    let content: string;
+    try {
+      content = readFileSync(file, "utf8");
+    } catch (error) {
+      flags.report({
+        field: "--env-file",
+        value: file,
+        rule: `cannot be read: ${messageOf(error)}`,
+        fix: "name a readable file",
+      });
+      continue;
+    }
+    const lines = content.replace(/^\ufeff/, "").split(/\r?\n/);
+    for (const [i, line] of lines.entries()) {
+      const entry = line.trimStart();
+      if (entry === "" || entry.startsWith("#")) continue;
+      setEnv(spec, flags.parse(`--env-file ${file}:${i + 1}`, entry, as.env(env)));
+    }
+  }
+}
+
+const orders = { "stop-first": UpdateOrder.STOP_FIRST, "start-first": UpdateOrder.START_FIRST } as const;
+const actions = {
+  pause: FailureAction.PAUSE,
+  continue: FailureAction.CONTINUE,
+  rollback: FailureAction.ROLLBACK,
+} as const;
+const conditions = {
+  none: RestartCondition.NONE,
+  "on-failure": RestartCondition.ON_FAILURE,
+  any: RestartCondition.ANY,
+} as const;
+const policies = { missing: PullPolicy.MISSING, always: PullPolicy.ALWAYS, never: PullPolicy.NEVER } as const;
+
+/** The same settings for the way there and, prefixed with rollback, for the way back. */
+function rolling(prefix: "update" | "rollback"): ServiceFlag[] {
+  const group = prefix === "update" ? updates : rollbacks;
+  const config = (spec: Draft) => spec[prefix];
+  const failure: Readonly<Record<string, FailureAction>> =
+    prefix === "update" ? actions : { pause: actions.pause, continue: actions.continue };
+  return [
+    one(
+      group,
+      { long: `${prefix}-parallelism`, value: "N", help: "slots replaced at once, 0 for all (default 1)" },
+      as.uint32("2"),
+      (spec, value) => {
+        config(spec).parallelism = value;
+      },
+    ),
+    one(
+      group,
+      { long: `${prefix}-delay`, value: "DURATION", help: "wait between batches (default 0s)" },
+      as.duration,
+      (spec, value) => {
+        config(spec).delayMs = value;
+      },
+    ),
+    one(
+      group,
+      {
+        long: `${prefix}-order`,
+        value: "ORDER",
+        help: "stop-first or start-first (default stop-first)",
+        complete: Object.keys(orders),
+      },
+      as.oneOf<UpdateOrder>(orders),
+      (spec, value) => {
+        config(spec).order = value;
+      },
+    ),
+    one(
+      group,
+      { long: `${prefix}-monitor`, value: "DURATION", help: "how long new tasks are watched (default 5s)" },
+      as.duration,
+      (spec, value) => {
+        config(spec).monitorMs = value;
+      },
+    ),
+    one(
+      group,
+      {
+        long: `${prefix}-failure-action`,
+        value: "ACTION",
+        help: `${Object.keys(failure).join(", ")} (default pause)`,
+        complete: Object.keys(failure),
+      },
+      as.oneOf(failure),
+      (spec, value) => {
+        config(spec).failureAction = value;
+      },
+    ),
+    one(
+      group,
+      { long: `${prefix}-max-failure-ratio`, value: "RATIO", help: "share of slots that may fail, 0 to 1 (default 0)" },
+      as.ratio,
+      (spec, value) => {
+        config(spec).maxFailureRatio = value;
+      },
+    ),
+    one(
+      group,
+      { long: `${prefix}-min-healthy-time`, value: "DURATION", help: "ready this long counts as good (default 0s)" },
+      as.duration,
+      (spec, value) => {
+        config(spec).minHealthyTimeMs = value;
+      },
+    ),
+    one(
+      group,
+      {
+        long: `${prefix}-progress-deadline`,
+        value: "DURATION",
+        help: "a batch slower than this has failed (default 10m)",
+      },
+      as.duration,
+      (spec, value) => {
+        config(spec).progressDeadlineMs = value;
+      },
+    ),
+  ];
+}
+
+function resource(kind: "reserve" | "limit", of: "reservations" | "limits", words: string): ServiceFlag[] {
+  return [
+    one(where, { long: `${kind}-cpu`, value: "CORES", help: `cores ${words}` }, as.cpus, (spec, value) => {
+      spec.task[of].nanoCpus = value;
+    }),
+    one(where, { long: `${kind}-memory`, value: "SIZE", help: `memory ${words}` }, as.bytes, (spec, value) => {
+      spec.task[of].memoryBytes = value;
+    }),
+  ];
+}
+
+/** In the order in which they are applied. */
+export const serviceFlags: readonly ServiceFlag[] = [
+  {
+    ...one(basics, { long: "name", value: "NAME", help: "name of the service, and in DNS" }, text, (spec, value) => {
+      spec.name = value;
+    }),
+    on: "create",
+  },
+  one(basics, { long: "replicas", value: "N", help: "number of tasks (default 1)" }, as.replicas, (spec, value) => {
+    spec.mode.value.replicas = value;
+  }),
+  {
+    ...one(basics, { long: "image", value: "IMAGE", help: "the image" }, as.nonEmpty, (spec, value) => {
+      container(spec).image = value;
+    }),
+    on: "update",
+  },
+  {
+    ...one(
+      basics,
+      { long: "args", value: "WORDS", help: "the command's arguments, as a shell splits them" },
+      as.words,
+      (spec, value) => {
+        container(spec).args = value;
+      },
+    ),
+    on: "update",
+  },
+  one(
+    basics,
+    { long: "entrypoint", value: "WORDS", help: "replaces the image's entrypoint" },
+    as.words,
+    (spec, value) => {
+      container(spec).command = value;
+    },
+  ),
+  {
+    flag: { long: "env-file", value: "FILE", help: "environment from a file (repeatable)", group: basics },
+    on: "create",
+    apply: envFile,
+  },
+  ...many(
+    basics,
+    { long: "env", short: "e", value: "NAME=VALUE", help: "environment" },
+    as.env,
+    { value: "NAME", parse: as.nonEmpty },
+    {
+      add: setEnv,
+      remove: (spec, key) => removeFrom(container(spec).env, (entry) => as.keyOf(entry) === key),
+    },
+  ),
+  ...many(
+    basics,
+    { long: "label", short: "l", value: "KEY=VALUE", help: "label of the service" },
+    () => as.label,
+    { value: "KEY", parse: as.labelKey },
+    {
+      add: (spec, [key, value]) => {
+        spec.labels[key] = value;
+      },
+      remove: (spec, key) => removeKey(spec.labels, key),
+    },
+  ),
+  ...many(
+    basics,
+    { long: "container-label", value: "KEY=VALUE", help: "label of the containers" },
+    () => as.label,
+    { value: "KEY", parse: as.labelKey },
+    {
+      add: (spec, [key, value]) => {
+        container(spec).labels[key] = value;
+      },
+      remove: (spec, key) => removeKey(container(spec).labels, key),
+    },
+  ),
+  ...many(
+    basics,
+    { long: "mount", value: "MOUNT", help: "type=bind|volume|tmpfs,src=…,dst=…[,ro]" },
+    () => as.mount,
+    { value: "TARGET", parse: as.nonEmpty },
+    {
+      add: (spec, mount, replace) => {
+        const { mounts } = container(spec);
+        if (replace) removeFrom(mounts, ({ target }) => target === mount.target);
+        mounts.push(mount);
+      },
+      remove: (spec, key) => removeFrom(container(spec).mounts, ({ target }) => target === key),
+    },
+  ),
+  one(
+    basics,
+    { long: "user", short: "u", value: "USER", help: "user[:group] in the container" },
+    text,
+    (spec, value) => {
+      container(spec).user = value;
+    },
+  ),
+  one(basics, { long: "workdir", short: "w", value: "DIR", help: "working directory" }, text, (spec, value) => {
+    container(spec).workingDir = value;
+  }),
+  one(basics, { long: "hostname", value: "NAME", help: "host name in the container" }, text, (spec, value) => {
+    container(spec).hostname = value;
+  }),
+  ...toggle(basics, { long: "init", help: "a small init in front of the process" }, (spec, value) => {
+    container(spec).init = value;
+  }),
+  ...toggle(basics, { long: "tty", short: "t", help: "a terminal" }, (spec, value) => {
+    container(spec).tty = value;
+  }),
+  ...toggle(basics, { long: "read-only", help: "the container's files cannot be written" }, (spec, value) => {
+    container(spec).readOnly = value;
+  }),
+  one(
+    basics,
+    {
+      long: "pull-policy",
+      value: "POLICY",
+      help: "missing, always or never (default missing)",
+      complete: Object.keys(policies),
+    },
+    as.oneOf<PullPolicy>(policies),
+    (spec, value) => {
+      container(spec).pullPolicy = value;
+    },
+  ),
+
+  ...many(
+    reach,
+    {
+      long: "publish",
+      short: "p",
+      value: "PORT",
+      help: "port on every host: 8080:80, 80, published=8080,target=80,name=http",
+    },
+    () => as.publishedPort,
+    { value: "TARGET", parse: targetPort },
+    {
+      add: addPort,
+      remove: (spec, key) =>
+        removeFrom(spec.ports, (port) => port.publishedPort !== 0 && port.targetPort === Number(key)),
+    },
+  ),
+  ...many(
+    reach,
+    { long: "expose", value: "PORT", help: "port inside the cluster only: 80, or target=80,name=http" },
+    () => as.exposedPort,
+    { value: "TARGET", parse: targetPort },
+    {
+      add: addPort,
+      remove: (spec, key) =>
+        removeFrom(spec.ports, (port) => port.publishedPort === 0 && port.targetPort === Number(key)),
+    },
+  ),
+
+  ...many(
+    where,
+    { long: "constraint", value: "EXPRESSION", help: "node.labels.zone==eu, node.hostname!=h1" },
+    () => as.nonEmpty,
+    { value: "EXPRESSION", parse: as.nonEmpty },
+    {
+      add: (spec, value) => {
+        const { constraints } = spec.task.placement;
+        if (!constraints.includes(value)) constraints.push(value);
+      },
+      // Blanks around the operator do not make it another one.
+      remove: (spec, key) =>
+        removeFrom(
+          spec.task.placement.constraints,
+          (other) => other.replaceAll(/\s/g, "") === key.replaceAll(/\s/g, ""),
+        ),
+    },
+  ),
+  one(
+    where,
+    { long: "replicas-max-per-node", value: "N", help: "most tasks on one node, 0 for no limit" },
+    as.uint32("1"),
+    (spec, value) => {
+      spec.task.placement.maxReplicasPerNode = value;
+    },
+  ),
+  ...resource("reserve", "reservations", "kept for each task"),
+  ...resource("limit", "limits", "a task may use at most"),
+
+  {
+    flag: { long: "no-healthcheck", help: "switch the image's health check off", group: care },
+    on: "both",
+    apply({ spec, flags }) {
+      const given = ["health-cmd", "health-interval", "health-timeout", "health-retries", "health-start-period"].find(
+        (flag) => flags.has(flag),
+      );
+      if (given !== undefined)
+        flags.report({ field: "--no-healthcheck", value: "", rule: `contradicts --${given}`, fix: "give one of them" });
+      container(spec).healthcheck = { test: ["NONE"] };
+    },
+  },
+  one(
+    care,
+    { long: "health-cmd", value: "COMMAND", help: "shell command, 0 is healthy; empty for the image's own" },
+    text,
+    (spec, value) => {
+      if (value === "") container(spec).healthcheck = undefined;
+      else health(spec).test = ["CMD-SHELL", value];
+    },
+  ),
+  one(care, { long: "health-interval", value: "DURATION", help: "between checks" }, as.duration, (spec, value) => {
+    health(spec).intervalMs = value;
+  }),
+  one(care, { long: "health-timeout", value: "DURATION", help: "longest check" }, as.duration, (spec, value) => {
+    health(spec).timeoutMs = value;
+  }),
+  one(
+    care,
+    { long: "health-retries", value: "N", help: "failures in a row to be unhealthy" },
+    as.uint32("3"),
+    (spec, value) => {
+      health(spec).retries = value;
+    },
+  ),
+  one(
+    care,
+    { long: "health-start-period", value: "DURATION", help: "failures do not count so long" },
+    as.duration,
+    (spec, value) => {
+      health(spec).startPeriodMs = value;
+    },
+  ),
+  one(
+    care,
+    { long: "stop-signal", value: "SIGNAL", help: "asks the process to end (default SIGTERM)" },
+    text,
+    (spec, value) => {
+      container(spec).stopSignal = value;
+    },
+  ),
+  one(
+    care,
+    { long: "stop-grace-period", value: "DURATION", help: "from there to SIGKILL (default 10s)" },
+    as.duration,
+    (spec, value) => {
+      container(spec).stopGracePeriodMs = value;
+    },
+  ),
+  one(
+    care,
+    { long: "drain-timeout", value: "DURATION", help: "for open connections to end before that (default 5s)" },
+    as.duration,
+    (spec, value) => {
+      spec.drainTimeoutMs = value;
+    },
+  ),
+  one(
+    care,
+    {
+      long: "restart-condition",
+      value: "CONDITION",
+      help: "none, on-failure or any (default any)",
+      complete: Object.keys(conditions),
+    },
+    as.oneOf<RestartCondition>(conditions),
+    (spec, value) => {
+      spec.task.restart.condition = value;
+    },
+  ),
+  one(
+    care,
+    { long: "restart-delay", value: "DURATION", help: "before the first restart, doubled up to 60s (default 1s)" },
+    as.duration,
+    (spec, value) => {
+      spec.task.restart.delayMs = value;
+    },
+  ),
+  one(
+    care,
+    { long: "restart-max-attempts", value: "N", help: "restarts in place before the task is replaced (default 3)" },
+    as.uint32("3"),
+    (spec, value) => {
+      spec.task.restart.maxAttempts = value;
+    },
+  ),
+  one(
+    care,
+    { long: "restart-window", value: "DURATION", help: "how far back attempts count (default 2m)" },
+    as.duration,
+    (spec, value) => {
+      spec.task.restart.windowMs = value;
+    },
+  ),
+
+  ...rolling("update"),
+  ...rolling("rollback"),
+];

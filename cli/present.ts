@@ -1,0 +1,95 @@
+// Errors for people: the message, its cause, and what to type next; and the code to end with.
+
+import { CommanderError } from "commander";
+import { ClusterError, describeViolation, messageOf } from "../lib/errors.js";
+import { Failure, UsageError, exits, type Exit } from "./exit.js";
+import { plain, plainLines } from "./screen/text.js";
+
+export interface Presented {
+  exit: Exit;
+  text: string;
+}
+
+/** `command` is the full name of what was typed, as "flotilla service create", for the way to its help. */
+export function present(thrown: unknown, command: string): Presented {
+  if (thrown instanceof CommanderError) {
+    if (thrown.exitCode === 0) return { exit: exits.ok, text: "" };
+    const message = thrown.message.replace(/^error: /, "").replaceAll("\n", " ");
+    const text = thrown.code === "commander.help" ? "" : `${lines("error", [message])}${help(command)}`;
+    return { exit: exits.usage, text };
+  }
+  if (thrown instanceof UsageError)
+    return { exit: exits.usage, text: `${lines("error", thrown.violations.map(describeViolation))}${help(command)}` };
+  if (thrown instanceof Failure)
+    return {
+      exit: thrown.exit,
+      text: lines("error", [thrown.message]) + lines("cause", thrown.why) + lines("next", thrown.next),
+    };
+  if (thrown instanceof ClusterError) return { exit: exits.error, text: presentCluster(thrown, command) };
+  return {
+    exit: exits.error,
+    text:
+      lines("error", [`this should not have happened: ${messageOf(thrown)}`]) +
+      (thrown instanceof Error && thrown.stack !== undefined ? `${plainLines(thrown.stack)}\n` : ""),
+  };
+}
+
+function presentCluster(error: ClusterError, command: string): string {
+  const { code, violations, details } = error;
+  const text =
+    violations.length > 0
+      ? lines("error", violations.map(describeViolation))
+      : lines("error", [error.message || code.replaceAll("_", " ")]);
+  const cause = lines(
+    "cause",
+    Object.entries(details)
+      .filter(([key]) => key === "cause" || key === "reason")
+      .map(([, value]) => value),
+  );
+  const echo =
+    details["afterLoss"] === "true"
+      ? lines("cause", ["the answer to the first try was lost: this may be its echo, and the change may be there"])
+      : "";
+  return text + cause + echo + (error.message.includes("flotilla ") ? "" : lines("next", nextSteps(code, command)));
+}
+
+function nextSteps(code: ClusterError["code"], command: string): string[] {
+  const [, noun = ""] = command.split(" ");
+  switch (code) {
+    case "not_found":
+    case "already_exists":
+      return noun === "node" ? ["flotilla node ls"] : ["flotilla service ls"];
+    case "conflict":
+      return ["run it again: somebody else made a change in between"];
+    case "invalid_argument":
+      return [`${command} --help`];
+    case "unavailable":
+    case "not_leader":
+    case "deadline_exceeded":
+    case "resync_required":
+    case "resource_exhausted":
+      return ["try again in a few seconds"];
+    case "unknown_outcome":
+      return ["flotilla service ls    # look before you try again"];
+    case "permission_denied":
+    case "unauthenticated":
+    case "failed_precondition":
+    case "cancelled":
+    case "internal":
+      return [];
+  }
+}
+
+function help(command: string): string {
+  return `See '${command} --help'.\n`;
+}
+
+function lines(what: string, texts: readonly string[]): string {
+  return texts
+    .flatMap((text) => plainLines(text).trimEnd().split("\n"))
+    .map(
+      (line, i) =>
+        `${(what === "next" || what === "cause") && i > 0 ? " ".repeat(what.length + 1) : `${what}:`} ${plain(line)}\n`,
+    )
+    .join("");
+}

@@ -1,0 +1,70 @@
+// Nodes as `node ls` and `inspect --pretty` show them.
+
+import { formatBytes, formatNanoCpus } from "../../lib/units.js";
+import type { NodeState } from "../../proto/gen/flotilla/control/v1/control.js";
+import type { Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import type { Column } from "./table.js";
+import { shortId } from "./task.js";
+import { plain } from "./text.js";
+import { ago } from "./time.js";
+import { capital, nodeAvailability, nodeState } from "./words.js";
+
+export function nodeColumns(trunc: boolean): Column<NodeState>[] {
+  return [
+    { key: "ID", header: "ID", get: ({ node }) => shortId(node?.meta?.id ?? "", trunc) },
+    { key: "Hostname", header: "HOSTNAME", get: ({ node }) => node?.description?.hostname ?? "" },
+    { key: "Status", header: "STATUS", get: ({ node }) => capital(nodeState(node?.status?.state ?? 0)) },
+    {
+      key: "Availability",
+      header: "AVAILABILITY",
+      get: ({ node }) => capital(nodeAvailability(node?.spec?.availability ?? 0)),
+    },
+    { key: "Tasks", header: "TASKS", get: ({ tasks }) => String(tasks) },
+    { key: "EngineVersion", header: "ENGINE VERSION", get: ({ node }) => node?.description?.engineVersion ?? "" },
+    { key: "Address", header: "ADDRESS", get: ({ node }) => node?.description?.advertiseAddress ?? "" },
+    { key: "Labels", header: "LABELS", get: (state) => labelWords(labelsOf(state)), hidden: true },
+    { key: "Message", header: "MESSAGE", get: ({ node }) => node?.status?.message ?? "", hidden: true },
+  ];
+}
+
+/** As constraints see them: the cluster's labels go before the agent's. */
+export function labelsOf({ node }: NodeState): Record<string, string> {
+  return { ...node?.description?.labels, ...node?.spec?.labels };
+}
+
+export function labelWords(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([key, value]) => `${key}=${value}`)
+    .join(",");
+}
+
+function resources(of: Resources | undefined): string {
+  return `${formatNanoCpus(of?.nanoCpus ?? 0)} cores, ${formatBytes(of?.memoryBytes ?? 0)}`;
+}
+
+export function nodePretty(state: NodeState, nowMs: number): string {
+  const { node, tasks, reserved } = state;
+  const { description, status, spec } = node ?? {};
+  const message = status?.message ?? "";
+  const rows: [string, string][] = [
+    ["ID", node?.meta?.id ?? ""],
+    ["Hostname", description?.hostname ?? ""],
+    [
+      "Status",
+      `${capital(nodeState(status?.state ?? 0))}, since ${ago(status?.sinceMs ?? 0, nowMs)}${message === "" ? "" : ` (${message})`}`,
+    ],
+    ["Availability", capital(nodeAvailability(spec?.availability ?? 0))],
+    ["Labels", labelWords(labelsOf(state))],
+    ["Tasks", String(tasks)],
+    ["Resources", resources(description?.resources)],
+    ["Reserved", resources(reserved)],
+    ["Address", description?.advertiseAddress ?? ""],
+    ["Subnet", node?.subnet ?? ""],
+    ["Platform", `${description?.os ?? ""}/${description?.architecture ?? ""}`],
+    ["Engine", `${description?.engineVersion ?? ""} (API ${description?.engineApiVersion ?? ""})`],
+    ["Agent", description?.agentVersion ?? ""],
+  ];
+  const shown = rows.filter(([, value]) => value !== "");
+  const width = Math.max(...shown.map(([key]) => key.length)) + 2;
+  return shown.map(([key, value]) => `${`${key}:`.padEnd(width)}${plain(value)}\n`).join("");
+}

@@ -1,0 +1,40 @@
+// Wire enums as words: one table each, for tables, JSON and progress alike.
+
+import {
+  ContainerHealth,
+  ContainerPhase,
+  FailureAction,
+  MountType,
+  NodeAvailability,
+  NodeState,
+  PullPolicy,
+  RestartCondition,
+  RolloutState,
+  SlotVerdict,
+  TaskState,
+  UpdateOrder,
+} from "../../proto/gen/flotilla/objects/v1/objects.js";
+
+/** NO_SUCH_NAME → no-such-name, by number; what a newer manager may add is shown as its number. */
+function names<E extends Readonly<Record<string, number>>>(of: E): (value: number) => string {
+  const words = new Map(Object.entries(of).map(([name, value]) => [value, name.toLowerCase().replaceAll("_", "-")]));
+  return (value) => words.get(value) ?? `state-${value}`;
+}
+
+export const taskState = names(TaskState);
+export const nodeState = names(NodeState);
+export const nodeAvailability = names(NodeAvailability);
+export const rolloutState = names(RolloutState);
+export const slotVerdict = names(SlotVerdict);
+export const containerPhase = names(ContainerPhase);
+export const containerHealth = names(ContainerHealth);
+export const updateOrder = names(UpdateOrder);
+export const failureAction = names(FailureAction);
+export const restartCondition = names(RestartCondition);
+export const pullPolicy = names(PullPolicy);
+export const mountType = names(MountType);
+
+/** "running" → "Running". */
+export function capital(word: string): string {
+  return word.charAt(0).toUpperCase() + word.slice(1);
+}
