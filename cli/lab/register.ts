@@ -76,7 +76,7 @@ export function registerLab(program: Command, io: Io = processIo()): void {
     .action((host: string, command: string[], flags: Named) =>
       guarded(async () => {
         const target = Lab.attach(flags.name);
-        process.exitCode = await target.execInherit(hostArgument(target, host), command);
+        process.exitCode = await target.execInherit(hostArgument(target, host), withoutDashes(command));
       }),
     );
 
@@ -90,7 +90,7 @@ export function registerLab(program: Command, io: Io = processIo()): void {
     .action((host: string, args: string[], flags: Named) =>
       guarded(async () => {
         const target = Lab.attach(flags.name);
-        process.exitCode = await target.dockerInherit(hostArgument(target, host), args);
+        process.exitCode = await target.dockerInherit(hostArgument(target, host), withoutDashes(args));
       }),
     );
 
@@ -231,4 +231,9 @@ async function guarded(work: () => Promise<void> | void): Promise<void> {
     if (cause.violations.length > 0) throw new UsageError(cause.violations);
     throw new Failure(cause.code === "cancelled" ? exits.detached : exits.error, cause.message, { cause });
   }
+}
+
+/** Commander drops a `--` in some places and hands it on in others; a program's own first word is never one. */
+function withoutDashes(command: string[]): string[] {
+  return command[0] === "--" ? command.slice(1) : command;
 }

@@ -192,10 +192,11 @@ function checkUnknown(path: string, value: unknown, problems: Problems): void {
   for (const [key, part] of Object.entries(value)) {
     if (key !== "_unknownFields")
       checkUnknown(Array.isArray(value) ? `${path}[${key}]` : `${path}.${key}`, part, problems);
-    else if (part !== undefined)
+    // Decoding leaves an empty table where there are none.
+    else if (typeof part === "object" && part !== null && Object.keys(part).length > 0)
       problems.add(
         path,
-        `field ${Object.keys(part as object).join(", ")}`,
+        `field ${Object.keys(part).join(", ")}`,
         "must have no field that this manager does not know",
         "use a client of the managers' version",
       );
