@@ -158,8 +158,9 @@ function readRoutes(json: string): { dst: string; dev: string }[] {
   const routes: { dst: string; dev: string }[] = [];
   const listed: unknown = json.trim() === "" ? [] : JSON.parse(json);
   if (!Array.isArray(listed)) return routes;
-  for (const route of listed as { dst?: unknown; dev?: unknown }[])
-    if (typeof route.dst === "string")
+  // A route of another type (prohibit, unreachable, blackhole) reaches nothing that could be taken away.
+  for (const route of listed as { type?: unknown; dst?: unknown; dev?: unknown }[])
+    if (typeof route.dst === "string" && (route.type === undefined || route.type === "unicast"))
       routes.push({ dst: route.dst, dev: typeof route.dev === "string" ? route.dev : "a route" });
   return routes;
 }
