@@ -215,6 +215,11 @@ export class Lab {
     return mustExecIn(this.#memory.poweredInit(n), argv, options);
   }
 
+  /** The program and arguments that run `argv` inside the host, for who wants to hold the process itself. */
+  command(n: number, argv: readonly string[]): readonly [program: string, args: readonly string[]] {
+    return ["nsenter", enter(this.#memory.poweredInit(n), argv)];
+  }
+
   /** Runs a command inside the host with the caller's terminal; answers its exit code. */
   execInherit(n: number, argv: readonly string[]): Promise<number> {
     return runInherited("nsenter", enter(this.#memory.poweredInit(n), argv));

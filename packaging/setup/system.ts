@@ -1,51 +1,10 @@
 // Sees to it that the programs we need are installed: as root on Debian or Ubuntu by apt-get, elsewhere by saying exactly what is
 // missing and how to get it. A program that is there is never touched, whoever installed it and in whatever version.
-import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { spawn } from "node:child_process";
 import { ClusterError } from "../../lib/mod.js";
+import { FOLDERS, type Need, type Program, findProgram, missingPrograms, refusalToInstall } from "./programs.mjs";
 
-export const NEEDS = ["docker", "etcd", "busybox", "iptables", "iproute2", "util-linux", "nftables"] as const;
-export type Need = (typeof NEEDS)[number];
-
-interface Program {
-  readonly program: string;
-  /** Debian packages that bring it; the first that this release has is taken. */
-  readonly packages: readonly string[];
-}
-
-/** What each need means in programs. */
-const PROGRAMS: Readonly<Record<Need, readonly Program[]>> = {
-  // Debian 13 has the client in a package of its own.
-  docker: [
-    { program: "dockerd", packages: ["docker.io"] },
-    { program: "docker", packages: ["docker-cli", "docker.io"] },
-  ],
-  etcd: [
-    { program: "etcd", packages: ["etcd-server"] },
-    { program: "etcdctl", packages: ["etcd-client"] },
-  ],
-  busybox: [{ program: "busybox", packages: ["busybox-static"] }],
-  iptables: [{ program: "iptables", packages: ["iptables"] }],
-  iproute2: [{ program: "ip", packages: ["iproute2"] }],
-  "util-linux": [
-    { program: "unshare", packages: ["util-linux"] },
-    { program: "nsenter", packages: ["util-linux"] },
-  ],
-  nftables: [{ program: "nft", packages: ["nftables"] }],
-};
-
-const HOW: Readonly<Record<Need, string>> = {
-  docker: "Docker Engine: https://docs.docker.com/engine/install/",
-  etcd: "etcd 3.4 or newer: https://etcd.io/docs/latest/install/",
-  busybox: "a statically linked busybox, on PATH",
-  iptables: "iptables",
-  iproute2: "iproute2",
-  "util-linux": "util-linux",
-  nftables: "nftables",
-};
-
-const FOLDERS = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const POLICY = "/usr/sbin/policy-rc.d";
 
 export interface SystemOptions {
@@ -59,19 +18,9 @@ export async function ensureSystem(options: SystemOptions): Promise<void> {
   const print = options.print ?? (() => undefined);
   const missing = missingPrograms(options.need);
   if (missing.length === 0) return;
+  const refused = refusalToInstall(options.need);
+  if (refused !== null) throw refusal(refused);
   const names = missing.map(({ program }) => program).join(", ");
-  if (!isDebian()) {
-    const how = options.need
-      .filter((need) => PROGRAMS[need].some((one) => missing.includes(one)))
-      .map((need) => HOW[need]);
-    throw refusal(`missing on this machine: ${names}. Install them with its package manager:\n  ${how.join("\n  ")}`);
-  }
-  if (process.getuid?.() !== 0) {
-    const packages = [...new Set(missing.map((one) => one.packages.at(-1) ?? one.program))].join(" ");
-    throw refusal(
-      `missing on this machine: ${names}. Run this as root, or:\n  sudo apt-get install --no-install-recommends ${packages}`,
-    );
-  }
   print(`missing: ${names}; running apt-get update`);
   await apt(["update"]);
   const packages = [...new Set([...(await Promise.all(missing.map(choosePackage))), ...extras(missing)])];
@@ -82,43 +31,11 @@ export async function ensureSystem(options: SystemOptions): Promise<void> {
     throw refusal(`apt-get installed ${packages.join(", ")}, but ${still.join(", ")} did not come with it`);
 }
 
-export function missingPrograms(needs: readonly Need[]): readonly Program[] {
-  return needs.flatMap((need) => PROGRAMS[need]).filter(({ program }) => find(program) === null);
-}
-
-/** The sbin folders are searched too: a user's PATH often lacks them. */
-function find(program: string): string | null {
-  for (const dir of [...FOLDERS, ...(process.env["PATH"] ?? "").split(":")]) {
-    const path = join(dir, program);
-    if (dir.startsWith("/") && isExecutable(path) && (program !== "busybox" || isStatic(path))) return path;
-  }
-  return null;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    // Absent, or not for us to run: either way we cannot use it.
-    return false;
-  }
-}
-
-/** A program that needs a loader names it in its ELF header's neighbourhood: /lib64/ld-linux…, /lib/ld-musl… */
-function isStatic(path: string): boolean {
-  return !/\/ld-(linux|musl)/.test(readFileSync(path).subarray(0, 4096).toString("latin1"));
-}
-
-function isDebian(): boolean {
-  return existsSync("/etc/debian_version") && find("apt-get") !== null;
-}
-
 /** Where AppArmor is on, dockerd wants its parser, which apt-get would only recommend. */
 function extras(missing: readonly Program[]): readonly string[] {
   const enabled = "/sys/module/apparmor/parameters/enabled";
   const wanted = missing.some(({ program }) => program === "dockerd") && existsSync(enabled);
-  return wanted && readFileSync(enabled, "utf8").startsWith("Y") && find("apparmor_parser") === null
+  return wanted && readFileSync(enabled, "utf8").startsWith("Y") && findProgram("apparmor_parser") === null
     ? ["apparmor"]
     : [];
 }
