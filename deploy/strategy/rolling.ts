@@ -91,23 +91,27 @@ export function planRolling(input: RollingInput): RollingPlan {
   if (!tolerant && failed.length > config.maxFailureRatio * slots.length)
     return plan({ kind: "failed", message: failureMessage(failed, slots.length) });
 
-  const begin = (slot: RollingSlot, taskId: string) => {
+  const begin = (slot: RollingSlot, taskId: string, startedAtMs = now) => {
     progress.set(slot.slot, {
       slot: slot.slot,
       taskId,
-      startedAtMs: now,
+      startedAtMs,
       verdict: SlotVerdict.PENDING,
       message: "",
     });
     inFlight += 1;
-    wakeAtMs = Math.min(wakeAtMs, now + config.progressDeadlineMs);
+    wakeAtMs = Math.min(wakeAtMs, Math.max(now + 1, startedAtMs + config.progressDeadlineMs));
   };
   const waiting: RollingSlot[] = [];
   for (const slot of slots) {
     if (progress.has(slot.slot) || slot.currentReady) continue;
-    // Its task is of the target already, and on its way: it is watched, not replaced.
+    // Its task is of the target already, and on its way: it is watched, not replaced. One that is younger than the
+    // rollout was made by it, in a plan whose record was not written any more.
     if (slot.current === undefined) waiting.push(slot);
-    else begin(slot, slot.current.meta.id);
+    else {
+      const { id, createdAtMs } = slot.current.meta;
+      begin(slot, id, createdAtMs >= rollout.startedAtMs ? createdAtMs : now);
+    }
   }
   if (waiting.length === 0) {
     const decided = [...progress.values()].every(({ verdict }) => verdict !== SlotVerdict.PENDING);

@@ -99,10 +99,12 @@ export function planService(snapshot: ServiceSnapshot, making: Making): ServiceP
 
   reap(draft, snapshot.node);
   const steps = [
+    ...draft.steps(),
+    // After the tasks that it names. When a long plan is cut before it, the next plan finds tasks of the target in
+    // slots without a record, and takes them in.
     ...(rollout !== undefined && before !== undefined && !equalRollouts(rollout, before)
       ? [{ do: "put", table: "rollouts", object: rollout } as const]
       : []),
-    ...draft.steps(),
     ...reapRecords(snapshot, draft.tasks()),
   ];
   return { steps, wakeAtMs: Number.isFinite(wakeAtMs) ? wakeAtMs : undefined };

@@ -184,7 +184,9 @@ function fill(
     return undefined;
   }
   const startFirst = config.order === UpdateOrder.START_FIRST && others.some(({ nodeId }) => nodeId !== "");
-  for (const task of others) if (!startFirst || task.nodeId === "") draft.want(task.meta.id, TaskState.SHUTDOWN);
+  // One old task stays until the new one is well; an update that came upon another may have left two.
+  const [stays] = startFirst ? others.filter(({ nodeId }) => nodeId !== "").sort(byWorth) : [];
+  for (const task of others) if (task !== stays) draft.want(task.meta.id, TaskState.SHUTDOWN);
   const mustWait =
     !startFirst &&
     tasks.some(({ meta }) => {
