@@ -13,6 +13,7 @@ const startMsMax = 30_000;
 
 export interface EtcdMember {
   readonly endpoint: string;
+  readonly dataDirectory: string;
   /** SIGKILL; resolves once it is gone. */
   kill(): Promise<void>;
   /** SIGSTOP: it keeps its connections and answers nothing. */
@@ -43,9 +44,9 @@ export async function startEtcd({ members: count, start = true }: EtcdOptions): 
     const endpoint = `http://127.0.0.1:${ports[i]}`;
     return new Member(
       endpoint,
+      join(directory, `m${i}`),
       [
         ["--name", `m${i}`],
-        ["--data-dir", join(directory, `m${i}`)],
         ["--listen-client-urls", endpoint],
         ["--advertise-client-urls", endpoint],
         ["--listen-peer-urls", peer],
@@ -83,13 +84,15 @@ export async function startEtcd({ members: count, start = true }: EtcdOptions): 
 
 class Member implements EtcdMember {
   readonly endpoint: string;
+  readonly dataDirectory: string;
   readonly #args: readonly string[];
   #process: ChildProcess | undefined;
   #output = "";
 
-  constructor(endpoint: string, args: readonly string[]) {
+  constructor(endpoint: string, dataDirectory: string, args: readonly string[]) {
     this.endpoint = endpoint;
-    this.#args = args;
+    this.dataDirectory = dataDirectory;
+    this.#args = [...args, "--data-dir", dataDirectory];
   }
 
   async kill(): Promise<void> {

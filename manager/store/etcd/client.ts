@@ -22,7 +22,7 @@ const callTimeoutMs = 2_000;
 /** Between rounds over all endpoints. */
 const roundBackoff = { firstMs: 50, maxMs: 400, jitter: 0.5 };
 /** Answers beyond grpc-js's default of 4 MiB come from pages of large objects. */
-const receiveBytesMax = 256 * 1_048_576;
+const receiveBytesMax = 32 * 1_048_576;
 
 export interface EtcdClientOptions {
   /** "http://host:port" or "host:port". */
@@ -34,34 +34,43 @@ export interface EtcdClientOptions {
 
 /** A call that failed on one endpoint. */
 export class CallFailure extends Error {
-  readonly endpoint: string;
-  /** gRPC's. */
-  readonly code: number;
   /** Whether the server is certain not to have done, and never to do, what it was asked. */
   readonly neverMade: boolean;
   /** Whether another endpoint, or the same one later, may do better. */
   readonly retryable: boolean;
+  /** Whether the answer was larger than this client takes. */
+  readonly tooLarge: boolean;
 
-  constructor(endpoint: string, code: number, details: string, cause?: unknown) {
-    super(`${endpoint}: ${details}`, { cause });
+  constructor(
+    message: string,
+    kind: { neverMade: boolean; retryable: boolean; tooLarge?: boolean },
+    options?: { cause: unknown },
+  ) {
+    super(message, options);
     this.name = "CallFailure";
-    this.endpoint = endpoint;
-    this.code = code;
-    const refusedByEtcd = details.startsWith("etcdserver:");
-    // etcd checks for a leader before it takes the request (we ask for that by metadata).
-    const noLeader = code === status.UNAVAILABLE && details === "etcdserver: no leader";
-    this.neverMade =
-      noLeader ||
-      code === status.INVALID_ARGUMENT ||
-      code === status.PERMISSION_DENIED ||
-      code === status.UNAUTHENTICATED ||
-      code === status.FAILED_PRECONDITION ||
-      code === status.OUT_OF_RANGE ||
-      code === status.UNIMPLEMENTED ||
-      // grpc-js uses the same code for answers that are too large: those came after the fact.
-      (code === status.RESOURCE_EXHAUSTED && refusedByEtcd);
-    this.retryable = noLeader || !this.neverMade;
+    this.neverMade = kind.neverMade;
+    this.retryable = kind.retryable;
+    this.tooLarge = kind.tooLarge ?? false;
   }
+}
+
+/** What the end of a call says about what was done. */
+function kindOf(code: status, details: string): { neverMade: boolean; retryable: boolean; tooLarge: boolean } {
+  // etcd checks for a leader before it takes the request (we ask for that by metadata).
+  if (code === status.UNAVAILABLE && details === "etcdserver: no leader")
+    return { neverMade: true, retryable: true, tooLarge: false };
+  // grpc-js and etcd use this code both; grpc-js for answers, which come after the fact.
+  const exhausted = code === status.RESOURCE_EXHAUSTED;
+  const tooLarge = exhausted && !details.startsWith("etcdserver:");
+  const neverMade =
+    code === status.INVALID_ARGUMENT ||
+    code === status.PERMISSION_DENIED ||
+    code === status.UNAUTHENTICATED ||
+    code === status.FAILED_PRECONDITION ||
+    code === status.OUT_OF_RANGE ||
+    code === status.UNIMPLEMENTED ||
+    (exhausted && !tooLarge);
+  return { neverMade, retryable: !neverMade, tooLarge };
 }
 
 interface Endpoint {
@@ -102,7 +111,7 @@ export class EtcdClient {
   /**
    * A linearizable read (unless the request says otherwise), repeated over the endpoints for at most `budgetMs`.
    * `unavailable` after that, `failed_precondition` when those that answer are not our etcd; a CallFailure when etcd
-   * refused the request itself.
+   * refused the request itself or its answer is too large.
    */
   async range(request: IRangeRequest, budgetMs: number, signal: AbortSignal): Promise<IRangeResponse> {
     const deadline = this.#clock.monotonic() + budgetMs;
@@ -113,7 +122,7 @@ export class EtcdClient {
         return await this.#rangeOn(endpoint, request, deadline, signal);
       } catch (failure) {
         signal.throwIfAborted();
-        if (failure instanceof CallFailure && !failure.retryable) throw failure;
+        if (failure instanceof CallFailure && (failure.tooLarge || !failure.retryable)) throw failure;
         this.#failed(endpoint, failure);
       }
       await this.pause(attempt, deadline, signal);
@@ -131,7 +140,13 @@ export class EtcdClient {
       const response = await this.#call(endpoint, deadline, signal, (options) =>
         endpoint.etcd.kv.txn(request, options),
       );
-      this.#check(endpoint, response.header, seen);
+      try {
+        this.#check(endpoint, response.header, seen);
+      } catch (failure) {
+        // Its guards held in an etcd that is not ours or not any more; what that will become is not for us to say.
+        if (response.succeeded) throw new ClusterError("unknown_outcome", messageOf(failure), { cause: failure });
+        throw failure;
+      }
       return response;
     } catch (failure) {
       if (!(failure instanceof CallFailure && failure.neverMade && !failure.retryable)) this.#failed(endpoint, failure);
@@ -257,7 +272,7 @@ export class EtcdClient {
         code === status.DEADLINE_EXCEEDED
           ? `no answer within ${Math.round(timeoutMs)} ms`
           : (ended?.details ?? messageOf(error));
-      throw new CallFailure(endpoint.name, code, details, error);
+      throw new CallFailure(`${endpoint.name}: ${details}`, kindOf(code, details), { cause: error });
     }
   }
 
@@ -265,8 +280,9 @@ export class EtcdClient {
     this.#clusterId ??= header.cluster_id;
     if (header.cluster_id !== this.#clusterId) {
       endpoint.foreign = true;
-      throw new Error(
+      throw new CallFailure(
         `${endpoint.name}: it belongs to another etcd cluster (${hex(header.cluster_id)}) than the one in use (${hex(this.#clusterId)})`,
+        { neverMade: true, retryable: true },
       );
     }
   }

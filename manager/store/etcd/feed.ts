@@ -2,8 +2,16 @@
 // of our own. A watch goes on from the last revision that is in, whatever stream or member it comes from; etcd3's
 // own goes on from the header's revision, which can skip events while it catches up.
 
-import { type Clock, ClusterError, type Logger, type Rng, backoffMs, messageOf, sleep } from "../../../lib/mod.js";
-import { status } from "@grpc/grpc-js";
+import {
+  type Clock,
+  ClusterError,
+  type Logger,
+  type Rng,
+  backoffMs,
+  messageOf,
+  sleep,
+  toClusterError,
+} from "../../../lib/mod.js";
 import type { IKeyValue, IRangeRequest, IRangeResponse, IWatchRequest, IWatchResponse } from "etcd3";
 import { CallFailure, type EtcdClient } from "./client.js";
 import type { Keys } from "./keys.js";
@@ -48,6 +56,13 @@ export class Feed {
   readonly #options: FeedOptions;
   readonly #onChange: () => void;
   #state: FeedState = { loaded: false, quorum: false, following: false, message: "etcd: loading", refused: false };
+  /** The newest revision that etcd is known to have. */
+  #newest = 0;
+  /** Asks the stream, if there is one, whether it has come as far as `#newest`. */
+  #askStream: (() => void) | undefined;
+  /** Why what etcd holds cannot be used; empty when it can. */
+  #contentRefusal = "";
+  #watchLost = "";
 
   constructor(options: FeedOptions, onChange: () => void) {
     this.#options = options;
@@ -68,7 +83,8 @@ export class Feed {
         if (load) {
           await this.#load(signal);
           load = false;
-          this.#set({ loaded: true, quorum: true, message: "", refused: false });
+          this.#contentRefusal = "";
+          this.#set({ loaded: true, quorum: true });
         }
         const before = replica.applied;
         const ended = await this.#follow(signal);
@@ -81,8 +97,11 @@ export class Feed {
       } catch (error) {
         if (signal.aborted) break;
         failures += 1;
-        // What etcd holds may have to be put right by hand: only a whole load shows that it was.
-        if (error instanceof ClusterError && error.code === "failed_precondition") load = true;
+        if (isRefusal(error)) {
+          // What etcd holds has to be put right by hand: only a whole load shows that it was.
+          this.#contentRefusal = messageOf(error);
+          load = true;
+        }
         this.#failed(error);
         if (failures === 1) log.warn({ error: messageOf(error) }, "etcd cannot be read");
       }
@@ -99,7 +118,7 @@ export class Feed {
         const answer = await client.range({ key: keys.names, keys_only: true }, probeBudgetMs, signal);
         this.#newest = Number(answer.header.revision);
         this.#askStream?.();
-        if (!this.#state.quorum) this.#set({ quorum: true, ...(this.#state.following ? { message: "" } : {}) });
+        if (!this.#state.quorum) this.#set({ quorum: true });
       } catch (error) {
         if (!signal.aborted) this.#failed(error);
       }
@@ -107,28 +126,31 @@ export class Feed {
     }
   }
 
+  /** Why the view follows nothing now; of the last stream's end. */
+  get watchLost(): string {
+    return this.#watchLost;
+  }
+
   /** For the writer: it found out that nobody answers. */
   lostQuorum(error: unknown): void {
     this.#failed(error);
   }
 
-  /** The newest revision that etcd is known to have. */
-  #newest = 0;
-  #askStream: (() => void) | undefined;
-
   #failed(error: unknown): void {
-    const refused = error instanceof ClusterError && error.code === "failed_precondition";
-    this.#set({ quorum: false, message: messageOf(error), refused });
+    this.#set({ quorum: false, message: messageOf(error), refused: isRefusal(error) });
   }
 
   #set(change: Partial<FeedState>): void {
     const { log } = this.#options;
     const before = this.#state;
     this.#state = { ...before, ...change };
-    // A quorum is only ever seen again by an answer that was ours.
-    if (change.quorum === true) this.#state.refused = false;
-    const wasReady = before.loaded && before.quorum;
-    const isReady = this.#state.loaded && this.#state.quorum;
+    // A quorum that answers takes back whatever its absence had been called, but not what is wrong with what it holds.
+    if (change.quorum === true) {
+      this.#state.refused = this.#contentRefusal !== "";
+      this.#state.message = this.#contentRefusal;
+    }
+    const wasReady = before.loaded && before.quorum && !before.refused;
+    const isReady = this.#state.loaded && this.#state.quorum && !this.#state.refused;
     if (wasReady && !isReady) log.error({ reason: this.#state.message }, "etcd lost: writes are refused");
     if (!wasReady && isReady) log.info({ revision: this.#options.replica.applied }, "etcd ready");
     this.#onChange();
@@ -146,8 +168,7 @@ export class Feed {
       try {
         page = await this.#page({ key: from, range_end: keys.end, limit, revision }, signal);
       } catch (failure) {
-        const tooLarge = failure instanceof CallFailure && failure.code === status.RESOURCE_EXHAUSTED && limit > 1;
-        if (!tooLarge) throw failure;
+        if (!(failure instanceof CallFailure && failure.tooLarge && limit > 1)) throw failure;
         limit = Math.ceil(limit / 2);
         continue;
       }
@@ -188,7 +209,7 @@ export class Feed {
     const assembly = new RevisionAssembly((revision, entries) => replica.apply(revision, entries));
     return await new Promise<{ why: string; heard: boolean }>((resolve, reject) => {
       let cancelTimer: (() => void) | undefined;
-      const end = (why: string, error?: unknown) => {
+      const end = (why: string, error?: Error) => {
         cancelTimer?.();
         signal.removeEventListener("abort", onAbort);
         this.#askStream = undefined;
@@ -201,7 +222,7 @@ export class Feed {
             ...(this.#state.message === "" ? { message: `etcd: watch lost: ${why}` } : {}),
           });
         if (error === undefined) resolve({ why, heard });
-        else reject(error as Error);
+        else reject(error);
       };
       const onAbort = () => end("closing");
       signal.addEventListener("abort", onAbort, { once: true });
@@ -239,8 +260,9 @@ export class Feed {
           heard = true;
           if (!this.#state.following) this.#set({ following: true, ...(this.#state.quorum ? { message: "" } : {}) });
         } catch (error) {
-          log.error({ error: messageOf(error) }, "etcd sent what cannot be applied");
-          end("not applicable", error);
+          log.error({ endpoint, error: messageOf(error) }, "etcd sent what cannot be applied");
+          client.avoid(endpoint, messageOf(error));
+          end("not applicable", toClusterError(error));
         }
       });
       stream.on("error", (error) => {
@@ -252,6 +274,10 @@ export class Feed {
       if (signal.aborted) onAbort();
     });
   }
+}
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof ClusterError && error.code === "failed_precondition";
 }
 
 /** Puts the events of a stream together into whole revisions; only the newest one can be incomplete. */
