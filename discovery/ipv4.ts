@@ -60,3 +60,15 @@ export function overlaps(a: Cidr, b: Cidr): boolean {
 export function covers(outer: Cidr, inner: Cidr): boolean {
   return outer.prefix <= inner.prefix && contains(outer, inner.base);
 }
+
+/** The ranges that make up `outer` without `hole`: one per prefix length between them. */
+export function without(outer: Cidr, hole: Cidr): Cidr[] {
+  if (!covers(outer, hole)) return covers(hole, outer) ? [] : [outer];
+  const ranges: Cidr[] = [];
+  for (let prefix = outer.prefix + 1; prefix <= hole.prefix; prefix += 1) {
+    // The half that the hole is not in.
+    const sibling = (hole.base ^ (1 << (32 - prefix))) >>> 0;
+    ranges.push({ base: (sibling & maskOf(prefix)) >>> 0, prefix });
+  }
+  return ranges;
+}

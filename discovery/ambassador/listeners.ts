@@ -33,7 +33,7 @@ interface Listener {
   attempts: number;
   cancelRetry: (() => void) | undefined;
   /** Resolves when it was tried, or closed. */
-  opening: Promise<void> | undefined;
+  opening: Promise<void>;
   opened: () => void;
   closed: boolean;
 }
@@ -83,11 +83,13 @@ export class Listeners {
     if (claims.length === 0) this.#claims.delete(routeId);
     else this.#claims.set(routeId, claims);
     const wanted = new Map<string, { address: string; port: number; claim: Claim }>();
-    for (const claim of claims)
-      for (const address of claim.address === undefined ? this.#hostAddresses : [claim.address]) {
+    for (const claim of claims) {
+      const addresses = claim.address === undefined ? this.#hostAddresses : [claim.address];
+      for (const address of addresses) {
         const key = `${address}:${claim.port}`;
         if (!wanted.has(key)) wanted.set(key, { address, port: claim.port, claim });
       }
+    }
     for (const [key, listener] of this.#listeners)
       if (!wanted.has(key) && listener.claims.some((held) => held.routeId === routeId)) {
         listener.claims = listener.claims.filter((held) => held.routeId !== routeId);
@@ -141,7 +143,7 @@ export class Listeners {
       problem: undefined,
       attempts: 0,
       cancelRetry: undefined,
-      opening: undefined,
+      opening: Promise.resolve(),
       opened: () => undefined,
       closed: false,
     };

@@ -125,11 +125,12 @@ export class DnsServer {
     const { log, port, resolve } = this.#options;
     return new Promise((done, failed) => {
       const socket = createSocket({ type: "udp4", recvBufferSize: 1024 * 1024 });
-      socket.on("error", (error) => {
-        failed(error);
-        log.warn({ address, error: error.message }, "resolver's socket");
+      socket.once("error", failed);
+      socket.bind({ address, port, exclusive: true }, () => {
+        socket.off("error", failed);
+        socket.on("error", (error) => log.warn({ address, error: error.message }, "resolver's socket"));
+        done(socket);
       });
-      socket.bind({ address, port, exclusive: true }, () => done(socket));
       const send = (bytes: Buffer, toPort: number, to: string) => {
         // Lost answers are asked for again.
         socket.send(bytes, toPort, to, () => undefined);

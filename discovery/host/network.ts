@@ -2,7 +2,9 @@
 //
 // - The VIP pool and the node pool are local to every host (AnyIP): `local POOL dev lo` in table local. So the
 //   ambassador can listen on any VIP and on any remote task's address, without an address per service.
-// - The host's own subnet is taken out again by a throw route: its containers are reached by their bridge.
+// - The host's own subnet stays out: its containers are reached by their bridge. The node pool without that subnet is
+//   a dozen ranges. A `throw` route would be one line, but ends the lookup where the kernel keeps the tables local and
+//   main as one, which it does until the first rule is added.
 // - To Docker such addresses look like the host's own, so a container published on 0.0.0.0:80 would take every VIP's
 //   port 80. Two accepting rules ahead of Docker's in the nat table leave the pools alone.
 //
@@ -10,7 +12,7 @@
 
 import { spawn } from "node:child_process";
 import { ClusterError, messageOf } from "../../lib/mod.js";
-import { type Cidr, covers, formatCidr, overlaps, parseCidr } from "../ipv4.js";
+import { type Cidr, covers, formatCidr, overlaps, parseCidr, without } from "../ipv4.js";
 
 const commandTimeoutMs = 10_000;
 
@@ -65,17 +67,9 @@ export function poolConflicts(
   return { vip: conflict("VIP pool", pools.vipPool), node: conflict("node pool", pools.nodePool) };
 }
 
-/** The commands for `ip -batch -` that bring the pools to this host. Pure. */
-export function routeCommands(pools: Pools, owned: { readonly vip: boolean; readonly node: boolean }): string[] {
-  const commands: string[] = [];
-  if (owned.vip) commands.push(`route replace local ${formatCidr(pools.vipPool)} dev lo table local`);
-  if (owned.node)
-    commands.push(
-      // First the throw route: between the two commands no container of this host may become unreachable.
-      `route replace throw ${formatCidr(pools.subnet)} table local`,
-      `route replace local ${formatCidr(pools.nodePool)} dev lo table local`,
-    );
-  return commands;
+/** The ranges that become local to this host. Pure. */
+export function localRanges(pools: Pools, owned: { readonly vip: boolean; readonly node: boolean }): Cidr[] {
+  return [...(owned.vip ? [pools.vipPool] : []), ...(owned.node ? without(pools.nodePool, pools.subnet) : [])];
 }
 
 /** Makes the pools local; the answer is what could not be done, in words, and whether the node pool is ours. */
@@ -89,7 +83,9 @@ export async function setUp(
     if (listed.code !== 0) throw new ClusterError("internal", `ip route show: ${listed.stderr.trim()}`);
     const { vip, node } = poolConflicts(pools, readRoutes(listed.stdout));
     for (const conflict of [vip, node]) if (conflict !== undefined) problems.push(conflict);
-    const commands = routeCommands(pools, { vip: vip === undefined, node: node === undefined });
+    const commands = localRanges(pools, { vip: vip === undefined, node: node === undefined }).map(
+      (range) => `route replace local ${formatCidr(range)} dev lo table local`,
+    );
     if (commands.length > 0) {
       const set = await run("ip", ["-batch", "-"], `${commands.join("\n")}\n`);
       if (set.code !== 0) {
@@ -107,13 +103,11 @@ export async function setUp(
 
 /** Removes what `setUp` made; what is not there is no fault. */
 export async function cleanup(pools: Pools, run: Run = runCommand): Promise<void> {
-  const commands = [
-    `route del local ${formatCidr(pools.vipPool)} dev lo table local`,
-    `route del local ${formatCidr(pools.nodePool)} dev lo table local`,
-    `route del throw ${formatCidr(pools.subnet)} table local`,
-  ];
+  const commands = localRanges(pools, { vip: true, node: true }).map(
+    (range) => `route del local ${formatCidr(range)} dev lo table local`,
+  );
   await run("ip", ["-force", "-batch", "-"], `${commands.join("\n")}\n`);
-  for (const rule of shieldRules(pools)) await run("iptables", ["-w", "-t", "nat", "-D", ...rule]);
+  for (const shield of shieldRules(pools)) await run("iptables", ["-w", "-t", "nat", "-D", ...shield]);
 }
 
 function shieldRules(pools: Pools): string[][] {
