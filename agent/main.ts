@@ -34,6 +34,7 @@ export { type AgentOptions } from "./options.js";
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
   checkOptions(options);
   const log = createLogger("agent", options.logLevel);
+  const agentVersion = productVersion();
   const clock = systemClock;
   const rng = systemRng;
   await makeDataDir(options.dataDir);
@@ -89,7 +90,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     clock,
     rng,
     log,
-    describe: () => describe(engine, options),
+    describe: () => describe(engine, options, agentVersion),
     onSession: (host, managers) => supervisor.configure(host, managers),
     onAssignments: (message) => spread(message, supervisor, steering),
     statuses: () => supervisor.statuses(),
@@ -133,7 +134,7 @@ async function remember(file: StateFile): Promise<Memory> {
   return fresh;
 }
 
-async function describe(engine: Engine, options: AgentOptions): Promise<NodeDescription> {
+async function describe(engine: Engine, options: AgentOptions, agentVersion: string): Promise<NodeDescription> {
   const info = await engine.info();
   return {
     hostname: options.hostname ?? machineName(),
@@ -144,7 +145,7 @@ async function describe(engine: Engine, options: AgentOptions): Promise<NodeDesc
     resources: info.resources,
     engineLabels: info.labels,
     advertiseAddress: options.advertiseAddr,
-    agentVersion: productVersion(),
+    agentVersion,
     labels: { ...options.labels },
   };
 }

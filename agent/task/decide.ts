@@ -53,7 +53,7 @@ export function decide(before: TaskRecord, seen: ContainerState | undefined, con
     if (isUp) return { record, action: stop(record) };
     return { record, action: { do: "wait" } };
   }
-  if (record.assignment.task.desiredState >= TaskState.SHUTDOWN) return shutDown(record, isUp, context);
+  if (record.assignment.task.desiredState >= TaskState.SHUTDOWN) return shutDown(record, seen, isUp, context);
   return live(record, seen, context);
 }
 
@@ -148,7 +148,7 @@ function leave(record: TaskRecord, seen: ContainerState | undefined, isUp: boole
 }
 
 /** Requests may be on their way until the ambassadors have let go, or the drain has lasted long enough. */
-function shutDown(before: TaskRecord, isUp: boolean, context: Context): Step {
+function shutDown(before: TaskRecord, seen: ContainerState | undefined, isUp: boolean, context: Context): Step {
   const { assignment } = before;
   const record: TaskRecord =
     before.stopSinceMs > 0
@@ -156,7 +156,8 @@ function shutDown(before: TaskRecord, isUp: boolean, context: Context): Step {
       : { ...before, stopSinceMs: context.nowMs, drains: before.ready && assignment.ports.length > 0 };
   if (!isUp) {
     const message = record.attempt === 0 ? "stopped before it was started" : "stopped as wanted";
-    return { record: ended(record, TaskState.SHUTDOWN, message, "", context), action: { do: "wait" } };
+    const known = seen === undefined || seen.startedAtMs === 0 ? record : { ...record, ...endOf(seen) };
+    return { record: ended(known, TaskState.SHUTDOWN, message, "", context), action: { do: "wait" } };
   }
   const dueMs = record.stopSinceMs + assignment.drainTimeoutMs;
   if (record.drains && record.ready && !assignment.drained && context.nowMs < dueMs)
@@ -248,7 +249,7 @@ function runEnded(record: TaskRecord, seen: ContainerState, context: Context): T
     };
   }
   const failed = record.unhealthy || seen.exitCode !== 0;
-  const known = { ...record, exitCode: seen.exitCode, oomKilled: seen.oomKilled };
+  const known = { ...record, ...endOf(seen) };
   const error = failed ? whyFailed(record, seen) : "";
   const { condition } = record.assignment.spec.restart;
   const isWanted = condition !== RestartCondition.NONE && (failed || condition !== RestartCondition.ON_FAILURE);
@@ -256,6 +257,10 @@ function runEnded(record: TaskRecord, seen: ContainerState, context: Context): T
     return ended(known, TaskState.FAILED, "failed, and its restart policy is none", error, context);
   if (!isWanted) return ended(known, TaskState.COMPLETE, "ended by itself", "", context);
   return charge(known, error, context);
+}
+
+function endOf(seen: ContainerState) {
+  return { endedRunMs: seen.startedAtMs, exitCode: seen.exitCode, oomKilled: seen.oomKilled };
 }
 
 /**

@@ -28,6 +28,7 @@ export interface SupervisorOptions {
 
 /** Events may be lost: everything is looked at again so often. */
 const relookMs = 30_000;
+const networkRetryMs = 5_000;
 /** After a reboot the managers get so long to say what was replaced elsewhere. */
 const lostHoldMs = 30_000;
 /** Of containers that nobody here knows, whose own grace is unknown, too. */
@@ -248,7 +249,7 @@ export class Supervisor implements AsyncDisposable {
   /** Containers that carry our mark: those of known tasks are told to their runners, the others are not wanted. */
   async #relook(): Promise<{ wakeAtMs: number }> {
     const { engine, clock } = this.#options;
-    if (this.#host !== undefined) await this.#networkId();
+    const hasNetwork = await this.#networkIsThere();
     const containers = await engine.list(this.#ours);
     const unknown: ContainerState[] = [];
     for (const container of containers) {
@@ -260,7 +261,19 @@ export class Supervisor implements AsyncDisposable {
     if (this.#complete)
       await Promise.all(unknown.slice(0, orphansAtOnce).map((container) => this.#removeOrphan(container)));
     const isMore = this.#complete && unknown.length > orphansAtOnce;
-    return { wakeAtMs: clock.now() + (isMore ? 0 : relookMs) };
+    return { wakeAtMs: clock.now() + (isMore ? 0 : hasNetwork ? relookMs : networkRetryMs) };
+  }
+
+  /** The ambassador waits for it; tasks that are there already do not. */
+  async #networkIsThere(): Promise<boolean> {
+    if (this.#host === undefined) return true;
+    try {
+      await this.#networkId();
+      return true;
+    } catch (failure) {
+      this.#options.log.warn({ error: messageOf(failure) }, "the node's network could not be made yet");
+      return false;
+    }
   }
 
   async #removeOrphan(container: ContainerState): Promise<void> {

@@ -78,17 +78,18 @@ export function classify(thrown: unknown, what: string): ClusterError {
 export function classifyPull(words: string, image: string, cause?: unknown): ClusterError {
   const message = `pull ${image}: ${words}`;
   const options = cause === undefined ? {} : { cause };
-  // "denied … repository does not exist or may require login" is how Docker Hub says either: denied goes first.
-  if (/denied|unauthorized|authentication required|forbidden/i.test(words))
-    return new ClusterError("permission_denied", message, options);
+  // The network goes before "denied": a route may say "connect: permission denied".
   if (/invalid reference format|repository name must be/i.test(words))
     return new ClusterError("invalid_argument", message, options);
   if (
-    /no such host|lookup |dial tcp|connection refused|timeout|timed out|EOF|reset by peer|toomanyrequests|TLS|50\d /i.test(
+    /no such host|lookup |dial (tcp|udp)|connection refused|timeout|timed out|EOF|reset by peer|toomanyrequests|TLS|50\d /i.test(
       words,
     )
   )
     return new ClusterError("unavailable", message, { ...options, details: { source: "registry" } });
+  // "denied … repository does not exist or may require login" is how Docker Hub says either: denied goes first.
+  if (/denied|unauthorized|authentication required|forbidden/i.test(words))
+    return new ClusterError("permission_denied", message, options);
   if (/not found|manifest unknown|no matching manifest|does not exist/i.test(words))
     return new ClusterError("not_found", message, options);
   if (/no space left/i.test(words)) return new ClusterError("resource_exhausted", message, options);
