@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { type Server, type Socket, connect, createServer } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 
 export interface TcpProxy extends AsyncDisposable {
   /** Where it listens: "127.0.0.1:port". */
@@ -10,8 +11,10 @@ export interface TcpProxy extends AsyncDisposable {
   target(address: string): void;
   /** Ends every connection and, until `heal`, each new one. */
   cut(): void;
-  /** Keeps what clients send, until `heal` lets it go on. */
+  /** Keeps what clients send, even when they have gone, until `release`. */
   holdRequests(): void;
+  /** Lets what was kept arrive, each piece as late after the one before as if it had been on a slow way. */
+  release(): Promise<void>;
   /** Swallows what servers answer, for good: only a new connection gets answers again, after `heal`. */
   dropAnswers(): void;
   heal(): void;
@@ -75,12 +78,17 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
     holdRequests() {
       state = "hold";
     },
+    async release() {
+      for (const send of held.splice(0)) {
+        send();
+        await delay(30);
+      }
+    },
     dropAnswers() {
       state = "drop";
     },
     heal() {
       state = "open";
-      for (const send of held.splice(0)) send();
     },
     async [Symbol.asyncDispose]() {
       state = "cut";
