@@ -89,6 +89,7 @@ export class Ambassador {
       rng,
       directory: this.table,
       gate: this.#gate,
+      recheck: () => this.#watch.recheck(),
       forwarder,
       count: (rcode) => this.metrics.countQuery(rcode),
     });
@@ -176,7 +177,12 @@ export class Ambassador {
   async #setUpHost(host: HostView): Promise<void> {
     const { clock, leaveNetwork } = this.#parts;
     if (leaveNetwork !== true) {
-      const pools: Pools = { vipPool: host.vipPool, nodePool: host.nodePool, subnet: host.subnet };
+      const pools: Pools = {
+        vipPool: host.vipPool,
+        nodePool: host.nodePool,
+        subnet: host.subnet,
+        dnsAddress: host.dnsAddress,
+      };
       if (this.#pools !== undefined && poolKey(this.#pools) !== poolKey(pools)) await cleanup(this.#pools, this.#run);
       this.#pools = pools;
       const { problems, ownsNodePool } = await setUp(pools, this.#run);
@@ -226,5 +232,5 @@ export class Ambassador {
 }
 
 function poolKey(pools: Pools): string {
-  return JSON.stringify([pools.vipPool, pools.nodePool, pools.subnet]);
+  return JSON.stringify([pools.vipPool, pools.nodePool, pools.subnet, pools.dnsAddress]);
 }

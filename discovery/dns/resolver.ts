@@ -13,6 +13,8 @@ export interface ResolverOptions {
   rng: Rng;
   directory: Directory;
   gate: Gate;
+  /** Looks again who this host's containers are; cheap to call often. */
+  recheck: () => Promise<void>;
   forwarder: { forward(query: Query, limit: number): Promise<Buffer> };
   /** Called with each answer's code; -1 for a query that got none. */
   count: (rcode: number) => void;
@@ -27,7 +29,7 @@ export class Resolver {
 
   /** Undefined: no answer at all. Own names are answered at once, without a promise. */
   resolve(message: Buffer, source: string, overTcp: boolean): Buffer | Promise<Buffer> | undefined {
-    const { clock, rng, directory, gate, forwarder, count } = this.#options;
+    const { clock, gate, recheck, count } = this.#options;
     const parsed = parseQuery(message);
     const admission = gate.admit(source, clock.monotonic());
     if (parsed.kind === "drop" || admission === "too_fast") {
@@ -39,12 +41,18 @@ export class Resolver {
       return encodeFault(parsed);
     }
     const { query } = parsed;
-    const limit = overTcp ? tcpLimit : udpLimit(query);
-    if (admission === "stranger") {
+    if (admission === "ok") return this.#decide(query, overTcp);
+    return recheck().then(() => {
+      if (gate.admit(source, clock.monotonic()) === "ok") return this.#decide(query, overTcp);
       count(Rcode.REFUSED);
       const refused = { rcode: Rcode.REFUSED, authoritative: false, answers: [], authority: [], additionals: [] };
-      return encodeResponse(query, refused, limit, overTcp);
-    }
+      return encodeResponse(query, refused, limitOf(query, overTcp), overTcp);
+    });
+  }
+
+  #decide(query: Query, overTcp: boolean): Buffer | Promise<Buffer> {
+    const { rng, directory, forwarder, count } = this.#options;
+    const limit = limitOf(query, overTcp);
     const decided = answer(query, directory, rng);
     if (decided.kind === "response") {
       count(decided.response.rcode);
@@ -55,4 +63,8 @@ export class Resolver {
       return bytes;
     });
   }
+}
+
+function limitOf(query: Query, overTcp: boolean): number {
+  return overTcp ? tcpLimit : udpLimit(query);
 }

@@ -20,6 +20,8 @@ export interface Pools {
   readonly vipPool: Cidr;
   readonly nodePool: Cidr;
   readonly subnet: Cidr;
+  /** The resolver's. */
+  readonly dnsAddress: number;
 }
 
 export interface Ran {
@@ -69,7 +71,10 @@ export function poolConflicts(
 
 /** The ranges that become local to this host. Pure. */
 export function localRanges(pools: Pools, owned: { readonly vip: boolean; readonly node: boolean }): Cidr[] {
-  return [...(owned.vip ? [pools.vipPool] : []), ...(owned.node ? without(pools.nodePool, pools.subnet) : [])];
+  // The resolver's address by itself as well: a host may refuse it with a route of its own while no ambassador runs,
+  // so that look-ups fail at once, and where the tables are one the longer prefix wins.
+  const vips = [pools.vipPool, { base: pools.dnsAddress, prefix: 32 }];
+  return [...(owned.vip ? vips : []), ...(owned.node ? without(pools.nodePool, pools.subnet) : [])];
 }
 
 /** Makes the pools local; the answer is what could not be done, in words, and whether the node pool is ours. */
