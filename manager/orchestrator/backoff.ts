@@ -4,8 +4,9 @@
 import { hasEnded } from "../../deploy/strategy/mod.js";
 import { type Task, TaskState } from "../../proto/mod.js";
 
-/** By the number of failures in a row: doubling, then the longest. The store keeps too few to double further. */
-const delaysMs = [0, 1000, 2000, 4000, 8000, 16_000, 60_000] as const;
+/** Fourfold with each failure in a row: a slot keeps five ended tasks, and by the fourth the wait is at its longest. */
+const firstMs = 1000;
+const growth = 4;
 const longestMs = 60_000;
 
 /** A task whose container lasted this long was well: failures before it do not count. */
@@ -29,5 +30,5 @@ export function nextTaskAtMs(history: readonly Task[], sinceMs: number): number 
     // Both times are the agent's.
     if (container !== undefined && container.startedAtMs > 0 && endedMs - container.startedAtMs >= lastingMs) break;
   }
-  return failures === 0 ? 0 : lastMs + (delaysMs[failures] ?? longestMs);
+  return failures === 0 ? 0 : lastMs + Math.min(longestMs, firstMs * growth ** (failures - 1));
 }

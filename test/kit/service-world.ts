@@ -79,7 +79,7 @@ export class ServiceWorld {
 
   constructor(spec: ServiceSpec, options: WorldOptions = {}) {
     this.#rng = seededRng(options.seed ?? 1);
-    this.images = options.images ?? {};
+    this.images = { ...options.images };
     this.startMs = options.startMs ?? 500;
     this.stopMs = options.stopMs ?? 500;
     for (let i = 1; i <= (options.nodes ?? 3); i += 1) this.nodes.set(`h${i}`, makeNode(`h${i}`));
