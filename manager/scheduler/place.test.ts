@@ -1,0 +1,270 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import {
+  type Node,
+  NodeAvailability,
+  NodeState,
+  type Resources,
+  type Task,
+  type TaskSpec,
+  TaskState,
+} from "../../proto/mod.js";
+import { makeNode, makeSpec, makeTask } from "../../test/kit/objects.js";
+import { place, type PlaceInput, type Placement, Usage } from "./mod.js";
+
+const gib = 1024 ** 3;
+const none: Resources = { nanoCpus: 0, memoryBytes: 0 };
+
+function specWith(reservations: Partial<Resources> = {}, constraints: string[] = [], maxReplicasPerNode = 0): TaskSpec {
+  const { task } = makeSpec();
+  return { ...task, reservations: { ...none, ...reservations }, placement: { constraints, maxReplicasPerNode } };
+}
+
+function nodeWith(id: string, resources: Partial<Resources> = {}, labels: Record<string, string> = {}): Node {
+  const node = makeNode(id);
+  return {
+    ...node,
+    spec: { ...node.spec, labels },
+    description: { ...node.description, resources: { ...node.description.resources, ...resources } },
+  };
+}
+
+function newTasks(count: number, changes: Partial<Task> = {}): Task[] {
+  return Array.from({ length: count }, (_, i) =>
+    makeTask(`${changes.serviceId ?? "s"}-t${i}`, { slot: i + 1, ...changes }),
+  );
+}
+
+function run(
+  tasks: Task[],
+  nodes: Node[],
+  spec: TaskSpec | ((serviceId: string) => TaskSpec) = specWith(),
+  more: Partial<PlaceInput> = {},
+): Placement {
+  const specOf = (serviceId: string) => (typeof spec === "function" ? spec(serviceId) : spec);
+  const usage = new Usage();
+  for (const task of tasks) usage.set(task, specOf(task.serviceId).reservations);
+  return place({
+    tasks,
+    nodes,
+    usage,
+    specOf,
+    tasksOfService: (id) => tasks.filter(({ serviceId }) => serviceId === id),
+    now: 1_000_000,
+    ...more,
+  });
+}
+
+function counts(placement: Placement): Record<string, number> {
+  const perNode: Record<string, number> = {};
+  for (const { nodeId } of placement.assigned) perNode[nodeId] = (perNode[nodeId] ?? 0) + 1;
+  return perNode;
+}
+
+const three = [nodeWith("h1"), nodeWith("h2"), nodeWith("h3")];
+const failed = { state: TaskState.FAILED, sinceMs: 0, message: "", error: "", container: undefined };
+const running = { ...failed, state: TaskState.RUNNING };
+
+test("six tasks go two to each of three nodes", () => {
+  expect(counts(run(newTasks(6), three))).toEqual({ h1: 2, h2: 2, h3: 2 });
+});
+
+test("tasks go where their service has fewest, then where least is in use", () => {
+  const there = [
+    makeTask("a", { nodeId: "h1", status: running }),
+    makeTask("b", { nodeId: "h2", serviceId: "other", status: running }),
+  ];
+  expect(run([...there, ...newTasks(1)], three).assigned).toEqual([{ taskId: "s-t0", nodeId: "h3" }]);
+  expect(counts(run([...there, ...newTasks(2)], three))).toEqual({ h2: 1, h3: 1 });
+});
+
+test("tasks that are about to stop count for room, but not for spreading", () => {
+  const stopping = makeTask("a", { nodeId: "h1", status: running, desiredState: TaskState.SHUTDOWN });
+  const nodes = [nodeWith("h1", { memoryBytes: gib }), nodeWith("h2", { memoryBytes: gib })];
+  expect(counts(run([stopping, ...newTasks(2)], nodes, specWith({ memoryBytes: gib })))).toEqual({ h2: 1 });
+  expect(counts(run([stopping, ...newTasks(2)], nodes))).toEqual({ h1: 1, h2: 1 });
+});
+
+test("only tasks that are meant to run and have no node are placed", () => {
+  const tasks = [
+    makeTask("told to stop", { desiredState: TaskState.SHUTDOWN }),
+    makeTask("to be removed", { desiredState: TaskState.REMOVE }),
+    makeTask("ended", { status: failed }),
+    makeTask("placed", { nodeId: "h1", status: running }),
+    makeTask("prepared", { desiredState: TaskState.READY }),
+  ];
+  expect(run(tasks, three).assigned.map(({ taskId }) => taskId)).toEqual(["prepared"]);
+});
+
+test("nodes that are not ready, cordoned or drained get nothing, and the message counts them", () => {
+  const nodes = [
+    makeNode("h1", { status: { state: NodeState.DOWN, message: "", sinceMs: 0 } }),
+    makeNode("h2", { status: { state: NodeState.UNKNOWN, message: "", sinceMs: 0 } }),
+    makeNode("h3", { spec: { availability: NodeAvailability.DRAINED, labels: {} } }),
+    makeNode("h4", { spec: { availability: NodeAvailability.CORDONED, labels: {} } }),
+  ];
+  expect(run(newTasks(1), nodes).unplaced).toEqual([
+    { taskId: "s-t0", message: "no suitable node (4 nodes): 1 cordoned, 1 down, 1 drained, 1 not connected" },
+  ]);
+});
+
+test("what does not fit says what it asks, how much is free at most and where, and what excludes the rest", () => {
+  const nodes = [
+    nodeWith("h1", { memoryBytes: 16 * gib }, { zone: "eu" }),
+    nodeWith("h2", { memoryBytes: 24 * gib }, { zone: "eu" }),
+    nodeWith("h3", { memoryBytes: 128 * gib }, { zone: "us" }),
+  ];
+  const there = makeTask("a", { nodeId: "h2", serviceId: "other", status: running });
+  const specOf = (serviceId: string) =>
+    serviceId === "other"
+      ? specWith({ memoryBytes: gib })
+      : specWith({ memoryBytes: 64 * gib }, ["node.labels.zone==eu"]);
+  expect(run([there, ...newTasks(1)], nodes, specOf).unplaced[0]?.message).toBe(
+    "no suitable node (3 nodes): 2 short of memory (asks 64 GiB; largest free 23 GiB on h2), 1 excluded by node.labels.zone==eu",
+  );
+  expect(run(newTasks(1), three, specWith({ nanoCpus: 16e9 })).unplaced[0]?.message).toBe(
+    "no suitable node (3 nodes): 3 short of cpus (asks 16 cpus; largest free 2 on h1)",
+  );
+  expect(run(newTasks(1), []).unplaced[0]?.message).toBe("no suitable node: no agent has joined the cluster yet");
+});
+
+test("a limit per node leaves the rest pending", () => {
+  const placement = run(newTasks(4), three, specWith({}, [], 1));
+  expect(counts(placement)).toEqual({ h1: 1, h2: 1, h3: 1 });
+  expect(placement.unplaced.map(({ message }) => message)).toEqual([
+    "no suitable node (3 nodes): 3 at the limit of 1 replica per node",
+  ]);
+});
+
+test("a slot's next task goes to another node than where the last one failed, when there is one", () => {
+  const before = makeTask("a", { nodeId: "h1", status: failed, desiredState: TaskState.SHUTDOWN });
+  const others = [
+    makeTask("b", { nodeId: "h2", slot: 2, status: running }),
+    makeTask("c", { nodeId: "h3", slot: 3, status: running }),
+  ];
+  const next = makeTask("next", { meta: { ...before.meta, id: "next", createdAtMs: 1 } });
+  expect(run([before, ...others, next], three).assigned[0]?.nodeId).not.toBe("h1");
+  expect(run([before, next], [nodeWith("h1")]).assigned).toEqual([{ taskId: "next", nodeId: "h1" }]);
+});
+
+test("a node where the revision failed five times in five minutes is taken last; old failures and others' do not count", () => {
+  const failures = (changes: Partial<Task>) =>
+    Array.from({ length: 5 }, (_, i) =>
+      makeTask(`f${i}`, { nodeId: "h1", slot: 10 + i, status: failed, endedAtMs: 900_000, ...changes }),
+    );
+  const two = [nodeWith("h1"), nodeWith("h2")];
+  const mine = failures({ serviceId: "s" });
+  const tasks = newTasks(2, { serviceId: "s" });
+  expect(counts(run([...failures({}), ...tasks], two))).toEqual({ h1: 1, h2: 1 });
+  expect(counts(run([...mine, ...tasks], two))).toEqual({ h2: 2 });
+  expect(counts(run([...mine.slice(1), ...tasks], two))).toEqual({ h1: 1, h2: 1 });
+  expect(counts(run([...failures({ serviceId: "s", endedAtMs: 600_000 }), ...tasks], two))).toEqual({ h1: 1, h2: 1 });
+  expect(counts(run([...failures({ serviceId: "s", revision: 7 }), ...tasks], two))).toEqual({ h1: 1, h2: 1 });
+  expect(counts(run([...mine, ...tasks], [nodeWith("h1")]))).toEqual({ h1: 2 });
+});
+
+test("a task whose revision is unknown waits and says so", () => {
+  expect(run(newTasks(1), three, specWith(), { specOf: () => undefined }).unplaced).toEqual([
+    { taskId: "s-t0", message: "revision 1 is not known" },
+  ]);
+});
+
+const nodesArbitrary = fc
+  .array(
+    fc.record({
+      memory: fc.integer({ min: 1, max: 16 }),
+      cpus: fc.integer({ min: 1, max: 8 }),
+      zone: fc.constantFrom("eu", "us"),
+      state: fc.constantFrom(NodeState.READY, NodeState.READY, NodeState.DOWN),
+    }),
+    { maxLength: 8 },
+  )
+  .map((all) =>
+    all.map(({ memory, cpus, zone, state }, i) => ({
+      ...nodeWith(`h${i}`, { memoryBytes: memory * gib, nanoCpus: cpus * 1e9 }, { zone }),
+      status: { state, message: "", sinceMs: 0 },
+    })),
+  );
+
+const services = fc.array(
+  fc.record({
+    memory: fc.integer({ min: 0, max: 4 }),
+    cpus: fc.integer({ min: 0, max: 3 }),
+    zone: fc.constantFrom("", "eu"),
+    limit: fc.integer({ min: 0, max: 3 }),
+    count: fc.integer({ min: 0, max: 12 }),
+  }),
+  { minLength: 1, maxLength: 4 },
+);
+
+test("no node is ever given more than it has, no rule is broken, nothing that fits is left, and it is all repeatable", () => {
+  fc.assert(
+    fc.property(nodesArbitrary, services, (nodes, asked) => {
+      const specOf = (serviceId: string): TaskSpec => {
+        const service = asked[Number(serviceId)];
+        if (service === undefined) throw new Error(serviceId);
+        return specWith(
+          { memoryBytes: service.memory * gib, nanoCpus: service.cpus * 1e9 },
+          service.zone === "" ? [] : [`node.labels.zone==${service.zone}`],
+          service.limit,
+        );
+      };
+      const tasks = asked.flatMap(({ count }, i) => newTasks(count, { serviceId: String(i) }));
+      const byId = new Map(tasks.map((task) => [task.meta.id, task]));
+      const placement = run(tasks, nodes, specOf);
+      expect(placement.assigned.length + placement.unplaced.length).toBe(tasks.length);
+      const used = new Map(nodes.map(({ meta }) => [meta.id, { memory: 0, cpus: 0, of: new Map<string, number>() }]));
+      for (const { taskId, nodeId } of placement.assigned) {
+        const use = used.get(nodeId);
+        const id = byId.get(taskId)?.serviceId ?? "";
+        if (use === undefined) throw new Error(nodeId);
+        use.memory += specOf(id).reservations.memoryBytes;
+        use.cpus += specOf(id).reservations.nanoCpus;
+        use.of.set(id, (use.of.get(id) ?? 0) + 1);
+      }
+      for (const node of nodes) {
+        const use = used.get(node.meta.id);
+        if (use === undefined) throw new Error(node.meta.id);
+        expect(use.memory).toBeLessThanOrEqual(node.description.resources.memoryBytes);
+        expect(use.cpus).toBeLessThanOrEqual(node.description.resources.nanoCpus);
+        if (use.of.size > 0) expect(node.status.state).toBe(NodeState.READY);
+        for (const [id, count] of use.of) {
+          const service = asked[Number(id)];
+          if (service?.zone === "eu") expect(node.spec.labels["zone"]).toBe("eu");
+          if (service !== undefined && service.limit > 0) expect(count).toBeLessThanOrEqual(service.limit);
+        }
+        for (const { taskId } of placement.unplaced) {
+          const id = byId.get(taskId)?.serviceId ?? "";
+          const { reservations, placement: rules } = specOf(id);
+          const fits =
+            node.status.state === NodeState.READY &&
+            rules.constraints.every(() => node.spec.labels["zone"] === "eu") &&
+            (rules.maxReplicasPerNode === 0 || (use.of.get(id) ?? 0) < rules.maxReplicasPerNode) &&
+            use.memory + reservations.memoryBytes <= node.description.resources.memoryBytes &&
+            use.cpus + reservations.nanoCpus <= node.description.resources.nanoCpus;
+          expect(fits).toBe(false);
+        }
+      }
+      expect(run(tasks.toReversed(), nodes.toReversed(), specOf)).toEqual(placement);
+    }),
+  );
+});
+
+test("on equal nodes, whatever runs there already, a service's tasks differ by one at most", () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 7 }),
+      fc.integer({ min: 0, max: 40 }),
+      fc.array(fc.integer({ min: 1, max: 7 }), { maxLength: 20 }),
+      (size, count, others) => {
+        const nodes = Array.from({ length: size }, (_, i) => nodeWith(`h${i + 1}`));
+        const there = others.map((node, i) =>
+          makeTask(`o${i}`, { serviceId: "other", nodeId: `h${Math.min(node, size)}`, status: running }),
+        );
+        const perNode = Object.values(counts(run([...there, ...newTasks(count)], nodes)));
+        const all = [...perNode, ...Array<number>(size - perNode.length).fill(0)];
+        expect(Math.max(...all) - Math.min(...all)).toBeLessThanOrEqual(1);
+      },
+    ),
+  );
+});
