@@ -60,6 +60,7 @@ function request(agent) {
 async function client(index) {
   const keepAlive = index % 2 === 0;
   const agent = new Agent({ keepAlive, maxSockets: 1 });
+  // oxlint-disable-next-line no-unmodified-loop-condition -- the end of standard input sets it
   while (!ending) {
     await request(agent);
     // At most 100 requests a second for each client: enough to hit every moment, and room for the rest of the machine.

@@ -1,0 +1,185 @@
+// What quickstart does, and what has to be seen for it to count. Each step prints what it saw and throws NotSeen for the rest.
+import { BUSYBOX_IMAGE, DEMO_IMAGE } from "../lab/mod.js";
+import { type Load, type LoadResult, startLoad } from "../lab/load/mod.js";
+import { type Cluster, NotSeen, get } from "./cluster.js";
+import { list } from "./report.js";
+
+export interface Step {
+  readonly doing: string;
+  /** Without it, the steps after it make no sense. */
+  readonly vital?: true;
+  run(cluster: Cluster, saw: (text: string) => void, signal: AbortSignal): Promise<void>;
+}
+
+const REPLICAS = 6;
+const PORT = 8080;
+const [OLD, NEW] = [`${DEMO_IMAGE}:1`, `${DEMO_IMAGE}:2`];
+/** Requests until tasks of every host must have answered: that one of three hosts is left out by chance is one in 10^5. */
+const ASKED = 30;
+const CLIENTS = 8;
+
+const CREATE = [
+  ..."service create --name web --publish".split(" "),
+  `${PORT}:80`,
+  "--replicas",
+  String(REPLICAS),
+  ..."--update-order start-first --update-parallelism 2 --update-monitor 2s".split(" "),
+  OLD,
+];
+const UPDATE = ["service", "update", "--image", NEW, "web"];
+
+interface NodeRow {
+  readonly hostname: string;
+  readonly state: string;
+  readonly address: string;
+  readonly engineVersion: string;
+}
+interface TaskRow {
+  readonly node: string;
+  readonly image: string;
+  readonly state: string;
+  readonly ready: boolean;
+}
+
+export const steps: readonly Step[] = [
+  {
+    doing: "nodes: flotilla node ls",
+    vital: true,
+    async run(cluster, saw) {
+      const nodes = await cluster.eventually(20_000, async () => {
+        const nodes = await cluster.json<readonly NodeRow[]>(["node", "ls"]);
+        const ready = nodes.filter(({ state }) => state === "ready");
+        if (ready.length !== cluster.lab.hosts.length)
+          throw new NotSeen(`${ready.length} of ${cluster.lab.hosts.length} nodes are ready`);
+        return ready;
+      });
+      const named = nodes.map(({ hostname, address }) => `${hostname} ${address}`).sort();
+      saw(`${list(named)} are ready, each with Docker Engine ${nodes[0]?.engineVersion ?? ""}`);
+    },
+  },
+  {
+    doing: `deploy: flotilla ${CREATE.join(" ")}`,
+    vital: true,
+    async run(cluster, saw) {
+      await cluster.flotilla([...CREATE.slice(0, 2), "--quiet", ...CREATE.slice(2)], 120_000);
+      saw(`exit code 0: all ${REPLICAS} tasks are running and ready`);
+    },
+  },
+  {
+    doing: "look: flotilla service ps web",
+    async run(cluster, saw) {
+      const format = "table {{.Name}}\t{{.Image}}\t{{.Node}}\t{{.CurrentState}}\t{{.Ports}}";
+      saw(await cluster.flotilla(["service", "ps", "--format", format, "web"]));
+      const tasks = await running(cluster);
+      for (const n of cluster.lab.hosts) {
+        const here = tasks.filter(({ node }) => node === `h${n}`).length;
+        if (here !== REPLICAS / cluster.lab.hosts.length)
+          throw new NotSeen(`h${n} runs ${here} of the ${tasks.length} tasks`);
+      }
+      await expectContainers(cluster, OLD);
+    },
+  },
+  {
+    doing: `by name, from a container on h3: docker run --rm --network flotilla ${BUSYBOX_IMAGE} wget -q -O - http://web/`,
+    async run(cluster, saw) {
+      const ask = `for i in $(seq ${ASKED}); do timeout 5 wget -q -O - http://web/ || exit 1; done`;
+      const command = ["run", "--rm", "--network", "flotilla", BUSYBOX_IMAGE, "sh", "-c", ask];
+      const nodes = await cluster.eventually(20_000, async () => {
+        const nodes = nodesIn(await cluster.docker(3, command));
+        if (nodes.length !== cluster.lab.hosts.length) throw new NotSeen(`only tasks on ${list(nodes)} answered`);
+        return nodes;
+      });
+      saw(`${ASKED} requests, ${ASKED} answers, from tasks on ${list(nodes)}`);
+    },
+  },
+  {
+    doing: `from outside: port ${PORT} of every host`,
+    async run(cluster, saw, signal) {
+      const urls = cluster.lab.hosts.map((n) => `http://${cluster.lab.address(n)}:${PORT}/`);
+      for (const url of urls) {
+        const answer = await cluster.eventually(10_000, () => get(url, signal));
+        if (!answer.includes("FLOTILLA_SERVICE=web")) throw new NotSeen(`${url} answered ${JSON.stringify(answer)}`);
+      }
+      saw(`${list(urls)} answer`);
+    },
+  },
+  {
+    doing: `update under load: flotilla ${UPDATE.join(" ")}`,
+    async run(cluster, saw) {
+      const loads = [
+        {
+          from: `h2 to h1's port ${PORT}`,
+          load: startLoad(cluster.lab, 2, `http://${cluster.lab.address(1)}:${PORT}/`, CLIENTS),
+        },
+        { from: "h3 to the name web", load: startLoad(cluster.lab, 3, "http://web.flotilla.internal/", CLIENTS) },
+      ];
+      const results: LoadResult[] = [];
+      try {
+        // Some of the load before and after it, so that both versions are seen.
+        await cluster.pause(1_000);
+        await cluster.flotilla(["service", "update", "--quiet", ...UPDATE.slice(2)], 180_000);
+        await cluster.pause(1_000);
+        for (const { load } of loads) results.push(await load.stop());
+      } finally {
+        for (const { load } of loads as readonly { load: Load }[]) load.kill();
+      }
+      for (const [i, { from }] of loads.entries()) saw(describeLoad(from, results[i]));
+      for (const result of results) expectNothingFailed(result);
+      const tasks = await running(cluster);
+      const old = tasks.filter(({ image }) => image !== NEW).length;
+      if (old > 0) throw new NotSeen(`${old} tasks do not run ${NEW}`);
+      await expectContainers(cluster, NEW);
+      saw(`all ${tasks.length} tasks run ${NEW}, in ${tasks.length} containers`);
+    },
+  },
+];
+
+/** The tasks that count, all of them running and ready. */
+async function running(cluster: Cluster): Promise<readonly TaskRow[]> {
+  const tasks = await cluster.json<readonly TaskRow[]>(["service", "ps", "--filter", "desired-state=running", "web"]);
+  const well = tasks.filter(({ state, ready }) => state === "running" && ready);
+  if (tasks.length === REPLICAS && well.length === REPLICAS) return tasks;
+  throw new NotSeen(`${well.length} of ${tasks.length} tasks are running and ready, there should be ${REPLICAS}`);
+}
+
+/** What the engines themselves say; an old container may take a moment to stop after its task was replaced. */
+async function expectContainers(cluster: Cluster, image: string): Promise<void> {
+  const ps = ["ps", "--filter", "label=flotilla.service=web", "--format", "{{.Image}}"];
+  await cluster.eventually(30_000, async () => {
+    const perHost = await Promise.all(cluster.lab.hosts.map((n) => cluster.docker(n, ps)));
+    const images = perHost.flatMap((text) => text.split("\n").filter(Boolean));
+    if (images.length !== REPLICAS || images.some((other) => other !== image))
+      throw new NotSeen(
+        `the engines run ${images.length} containers of web (${images.join(", ")}), not ${REPLICAS} of ${image}`,
+      );
+  });
+}
+
+/** The demo image answers with its environment, which names its node. */
+export function nodesIn(answers: string): readonly string[] {
+  return [...new Set([...answers.matchAll(/\bFLOTILLA_NODE=(\S+)/g)].map(([, node = ""]) => node))].sort();
+}
+
+/** The demo image's second word is its version. */
+export function versionsIn({ bodies }: LoadResult): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const [body, count] of Object.entries(bodies)) {
+    const version = body.split(" ")[1] ?? "";
+    counts[version] = (counts[version] ?? 0) + count;
+  }
+  return counts;
+}
+
+function describeLoad(from: string, result: LoadResult | undefined): string {
+  if (result === undefined) throw new NotSeen(`no result of the load from ${from}`);
+  const versions = versionsIn(result);
+  return `${from}: ${result.ok + result.failed} requests, ${result.failed} failed; version 1 answered ${versions["1"] ?? 0}, version 2 ${versions["2"] ?? 0}; the slowest took ${result.slowestMs} ms`;
+}
+
+export function expectNothingFailed(result: LoadResult): void {
+  const why = Object.entries(result.errors).map(([error, count]) => `${count} times ${error}`);
+  if (result.failed > 0) throw new NotSeen(`${result.failed} requests failed: ${why.join(", ")}`);
+  const versions = versionsIn(result);
+  for (const version of ["1", "2"])
+    if ((versions[version] ?? 0) === 0) throw new NotSeen(`version ${version} answered no request under load`);
+}
