@@ -201,7 +201,7 @@ test("scaling to nothing and back works", () => {
   expect(world.converged()).toBe(true);
   world.scale(2);
   expect(world.run(10_000, () => world.converged())).toBe(true);
-  expect([...world.live().keys()].sort()).toEqual([1, 2]);
+  expect([...world.live().keys()].sort((a, b) => a - b)).toEqual([1, 2]);
 });
 
 test("a task that was told to stop before it had a node ends without an agent", () => {

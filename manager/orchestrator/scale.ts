@@ -21,7 +21,8 @@ export function chooseSlots(slots: ReadonlyMap<number, readonly Task[]>, replica
     .map(([slot]) => slot);
   const keep = new Set(used);
   for (let slot = 1; keep.size < replicas; slot += 1) keep.add(slot);
-  return { keep: sorted(keep), drop: sorted(shrink(slots, keep, keep.size - replicas)) };
+  const drop = shrink(slots, keep, keep.size - replicas);
+  return { keep: sorted(keep), drop: sorted(drop) };
 }
 
 /** Takes `count` slots out of `keep`, and answers which. */

@@ -1,7 +1,7 @@
 // Whole services under random users, failures and lost nodes: what must hold at every write, and that every run ends
 // well once the trouble stops.
 
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { hasEnded, isReady } from "../../deploy/strategy/mod.js";
 import {
