@@ -149,8 +149,8 @@ Examples:
 
 'flotilla COMMAND --help' says more, with examples.`;
 
-/** Puts all branches under the program: `loaded` as a whole, the others as a name and a line of help. */
-export async function populate(program: Command, cli: Cli, loaded: string | "all" | undefined): Promise<void> {
+/** Puts all branches under the program: `loaded` (or with "all" each) as a whole, the others as a name and a line of help. */
+export async function populate(program: Command, cli: Cli, loaded: string | undefined): Promise<void> {
   for (const branch of branches) {
     const before = program.commands.length;
     if (loaded === "all" || branch.name === loaded) (await branch.load())(program, cli);

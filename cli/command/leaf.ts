@@ -25,7 +25,7 @@ export interface Given {
   /** Whether colours are wanted at all; whether they suit the output is for the output to say. */
   color: boolean;
   /** The managers' API, ended with the command. */
-  connect(): Promise<ControlApi>;
+  connect: () => Promise<ControlApi>;
 }
 
 export interface Leaf {
@@ -43,7 +43,7 @@ export interface Leaf {
   hidden?: boolean;
   /** Without --host and --context: the command talks to no manager. */
   local?: boolean;
-  run(given: Given): Promise<Exit | void>;
+  run: (given: Given) => Promise<Exit | void>;
 }
 
 /** For completion: what the flags and operands of a command mean. */

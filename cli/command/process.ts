@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Command } from "commander";
 import type { LogLevel } from "../../lib/log.js";
-import { type Exit, exits } from "../exit.js";
+import { type Exit, Failure, exits } from "../exit.js";
 import type { Flag } from "../flags/flag.js";
 import { address, label, listOf, oneOf, url } from "../flags/parsers.js";
 import type { FlagReader, Parser } from "../flags/reader.js";
@@ -207,6 +207,10 @@ async function foreground(io: Io, work: (signal: AbortSignal) => Promise<void>):
   try {
     await work(controller.signal);
     return exits.ok;
+  } catch (error) {
+    // A port in use, a folder that cannot be written: the host's doing, not a fault of the program.
+    if (error instanceof Error && "syscall" in error) throw new Failure(exits.error, error.message, { cause: error });
+    throw error;
   } finally {
     off();
   }

@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import type { Command } from "commander";
-import { safeJson } from "../screen/text.js";
+import { plain, safeJson } from "../screen/text.js";
 import { type Cli, addLeaf } from "./leaf.js";
 
 /** The package's version: package.json is in a folder above this file, how far depends on whether it is compiled. */
@@ -45,7 +45,9 @@ export function addVersion(program: Command, cli: Cli): void {
       }
       io.out(`Client:\n Version:  ${client.version}\n Node.js:  ${client.node}\n Platform: ${client.platform}\n`);
       if (server !== undefined)
-        io.out(`Server:\n Version:  ${server.version}\n Cluster:  ${server.cluster}\n Store:    ${server.store}\n`);
+        io.out(
+          `Server:\n Version:  ${plain(server.version)}\n Cluster:  ${plain(server.cluster)}\n Store:    ${plain(server.store)}\n`,
+        );
     },
   });
 }

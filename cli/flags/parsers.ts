@@ -171,14 +171,15 @@ export const publishedPort: Parser<PortSpec> = (text) => {
 export const exposedPort: Parser<PortSpec> = (text) => {
   const fix = "write for example 80, or target=80,name=http";
   const short = /^(\d+)(?:\/([a-z]+))?$/i.exec(text);
-  if (short !== null) return portSpec({ published: "0", target: short[1], protocol: short[2] });
+  if (short !== null) return portSpec({ published: null, target: short[1], protocol: short[2] });
   if (!text.includes("=")) return { rule: "must be TARGET[/tcp]", fix };
   const fields = fieldsOf(text, ["target", "protocol", "name"]);
-  return "ok" in fields ? portSpec({ published: "0", ...fields.ok }) : { rule: fields.rule, fix };
+  return "ok" in fields ? portSpec({ published: null, ...fields.ok }) : { rule: fields.rule, fix };
 };
 
 function portSpec(parts: {
-  published?: string | undefined;
+  /** null: inside the cluster only. */
+  published?: string | null | undefined;
   target?: string | undefined;
   protocol?: string | undefined;
   name?: string | undefined;
@@ -189,7 +190,7 @@ function portSpec(parts: {
     ["published", parts.published],
   ] as const) {
     if (text === undefined) return { rule: `has no ${what} port`, fix: portFix };
-    const parsed = text === "0" && what === "published" ? { ok: 0 } : port(text);
+    const parsed = text === null ? { ok: 0 } : port(text);
     if (!("ok" in parsed)) return { rule: `has the ${what} port ${text}, which ${parsed.rule}`, fix: portFix };
     numbers.push(parsed.ok);
   }
@@ -228,7 +229,8 @@ export const mount: Parser<Mount> = (text) => {
   };
   const typeName = by["type"] ?? "volume";
   const type = Object.hasOwn(types, typeName) ? types[typeName] : undefined;
-  const { source = "", target = "" } = { source: by["source"], target: by["target"] };
+  const source = by["source"] ?? "";
+  const target = by["target"] ?? "";
   if (type === undefined) return { rule: `has type=${typeName}, which must be bind, volume or tmpfs`, fix };
   if (!target.startsWith("/")) return { rule: "needs a target (dst=) that is an absolute path", fix };
   if (type === MountType.BIND && !source.startsWith("/"))

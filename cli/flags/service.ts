@@ -33,14 +33,14 @@ interface Given {
   flags: FlagReader;
   env: Readonly<Record<string, string | undefined>>;
   /** For what is odd but harmless. */
-  note(text: string): void;
+  note: (text: string) => void;
 }
 
 export interface ServiceFlag {
   flag: Flag;
   on: "both" | "create" | "update";
   /** Called when the flag was given. */
-  apply(given: Given): void;
+  apply: (given: Given) => void;
 }
 
 /** The spec before any flag. What stays unset gets the managers' defaults. */

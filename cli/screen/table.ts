@@ -1,13 +1,13 @@
 // Rows as columns, as Docker prints them, or through a template, or as JSON: one definition of the fields for all.
 
 import { UsageError } from "../exit.js";
-import { plain, safeJson } from "./text.js";
+import { plain, safeJson, widthOf } from "./text.js";
 
 export interface Column<Row> {
   /** For `{{.Key}}`. */
   key: string;
   header: string;
-  get(row: Row): string;
+  get: (row: Row) => string;
   /** Only reachable by a template. */
   hidden?: true;
 }
@@ -23,12 +23,12 @@ function align(lines: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const line of lines)
     line.forEach((cell, i) => {
-      widths[i] = Math.max(widths[i] ?? 0, [...cell].length);
+      widths[i] = Math.max(widths[i] ?? 0, widthOf(cell));
     });
   return lines
     .map((line) =>
       line
-        .map((cell, i) => (i === line.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - [...cell].length + 3)))
+        .map((cell, i) => (i === line.length - 1 ? cell : cell + " ".repeat((widths[i] ?? 0) - widthOf(cell) + 3)))
         .join("")
         .trimEnd(),
     )
@@ -49,7 +49,7 @@ export function parseFormat(format: string | undefined, json: boolean): Format {
 export interface Listing<Row> {
   columns: readonly Column<Row>[];
   rows: readonly Row[];
-  toJson(row: Row): unknown;
+  toJson: (row: Row) => unknown;
 }
 
 export function renderListing<Row>({ columns, rows, toJson }: Listing<Row>, format: Format): string {

@@ -1,16 +1,15 @@
 // Text from elsewhere on the user's terminal: names, messages and logs come from other people's programs, and must
 // neither move the cursor, nor set the title, nor reorder what is read.
 
+/* oxlint-disable no-control-regex -- control characters are what this file is about. */
+
 // Escape sequences: CSI, OSC and the other strings up to their terminator, and two-byte ones.
-// oxlint-disable-next-line no-control-regex
 const escapes =
   /\u001b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_](?:[^\u0007\u001b]|\u001b(?!\\))*(?:\u0007|\u001b\\)?|[ -/]*[0-~])?/g;
 // C0 but tab and newline, DEL and C1.
-// oxlint-disable-next-line no-control-regex
 const controls = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 // What changes the direction or hides: bidi embeddings, overrides, isolates and marks, zero widths, separators.
 const invisible = /[\u061c\u200b\u200e\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]/g;
-// oxlint-disable-next-line no-control-regex
 const colours = /^\u001b\[[0-9;:]*m$/;
 
 /** One line of plain text: for names and messages, on any output. */
@@ -36,7 +35,6 @@ export function logText(text: string, colour: boolean): string {
     // Kept from the next replacement by a noncharacter, which is dropped from the text before.
     return `\ufdd0${sequence.slice(1)}`;
   });
-  // oxlint-disable-next-line no-control-regex
   const clean = kept
     .replace(/[\u0000-\u0008\u000a-\u001f\u007f-\u009f]/g, "")
     .replace(invisible, "")
@@ -52,9 +50,14 @@ export function safeJson(value: unknown, indent?: number): string {
   );
 }
 
-/** Cut to a width, with a mark that it was. Counts code points: enough for names, which are ASCII when they are sane. */
+/** How many columns a text takes. Counts code points: enough for names, which are ASCII when they are sane. */
+export function widthOf(text: string): number {
+  return Array.from(text).length;
+}
+
+/** Cut to a width, with a mark that it was. */
 export function clip(text: string, width: number): string {
-  const points = [...text];
+  const points = Array.from(text);
   return points.length <= width ? text : `${points.slice(0, Math.max(0, width - 1)).join("")}…`;
 }
 

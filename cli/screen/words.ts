@@ -16,7 +16,7 @@ import {
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
 
 /** NO_SUCH_NAME → no-such-name, by number; what a newer manager may add is shown as its number. */
-function names<E extends Readonly<Record<string, number>>>(of: E): (value: number) => string {
+function names(of: Readonly<Record<string, number>>): (value: number) => string {
   const words = new Map(Object.entries(of).map(([name, value]) => [value, name.toLowerCase().replaceAll("_", "-")]));
   return (value) => words.get(value) ?? `state-${value}`;
 }

@@ -1,0 +1,173 @@
+import { describe, expect, it } from "vitest";
+import { FakeIo } from "../../test/kit/cli/io.js";
+import { settle } from "../../test/kit/clock.js";
+import type { Processes } from "../processes.js";
+import { run } from "../program.js";
+
+type Started = { process: keyof Processes; options: Record<string, unknown>; signal: AbortSignal };
+
+/** Processes that run until their signal, or for ever when they are stubborn. */
+function fake(stubborn = false): { started: Started[]; processes: Processes } {
+  const started: Started[] = [];
+  const start = (process: keyof Processes) => async (options: object, signal: AbortSignal) => {
+    started.push({ process, options: { ...options }, signal });
+    await new Promise<void>((resolve) => {
+      signal.addEventListener("abort", () => {
+        if (!stubborn) resolve();
+      });
+    });
+  };
+  return { started, processes: { manager: start("manager"), agent: start("agent"), ambassador: start("ambassador") } };
+}
+
+async function refused(...words: string[]): Promise<string> {
+  const io = new FakeIo();
+  const { processes, started } = fake();
+  expect(await run(words, io, { processes })).toBe(125);
+  expect(started).toEqual([]);
+  return io.stderr;
+}
+
+async function options(...words: string[]): Promise<Record<string, unknown>> {
+  const io = new FakeIo();
+  const { processes, started } = fake();
+  const ended = run(words, io, { processes });
+  while (started.length === 0) await settle();
+  io.stop("SIGTERM");
+  expect(await ended).toBe(0);
+  return started[0]?.options ?? {};
+}
+
+describe("flotilla manager", () => {
+  it("takes its flags", async () => {
+    expect(
+      await options(
+        "manager",
+        "--data-dir",
+        "/d",
+        "--listen",
+        "10.0.0.1:7400",
+        "--http-listen",
+        "10.0.0.1:7401",
+        "--store",
+        "etcd",
+        "--etcd",
+        "http://a:2379,b:2379",
+        "--cluster",
+        "c1",
+        "--log-level",
+        "debug",
+      ),
+    ).toEqual({
+      dataDir: "/d",
+      listen: "10.0.0.1:7400",
+      httpListen: "10.0.0.1:7401",
+      store: "etcd",
+      etcd: ["http://a:2379", "http://b:2379"],
+      cluster: "c1",
+      logLevel: "debug",
+    });
+  });
+
+  it("listens on this machine only unless told otherwise", async () => {
+    expect(await options("manager", "--store", "memory")).toMatchObject({
+      listen: "127.0.0.1:7400",
+      httpListen: "127.0.0.1:7401",
+      dataDir: "/var/lib/flotilla",
+    });
+  });
+
+  it("refuses what cannot be, all at once", async () => {
+    const text = await refused("manager", "--listen", "nowhere:port", "--log-level", "loud", "--cluster", "a b");
+    for (const field of ["--etcd", "--listen", "--log-level", "--cluster"]) expect(text).toContain(`error: ${field}: `);
+    expect(await refused("manager", "--store", "constructor")).toContain("must be one of etcd, memory");
+    expect(await refused("manager", "extra")).toContain("too many arguments");
+  });
+});
+
+describe("flotilla agent", () => {
+  it("takes its flags, and starts ambassadors of the same program", async () => {
+    const given = await options(
+      "agent",
+      "--managers",
+      "10.0.0.1,10.0.0.2:7500",
+      "--hostname",
+      "h1",
+      "--advertise-addr",
+      "10.0.0.3",
+      "--docker",
+      "unix:///d.sock",
+      "--label",
+      "zone=eu",
+      "-l",
+      "disk=ssd",
+      "--data-dir",
+      "/d",
+    );
+    expect(given).toMatchObject({
+      dataDir: "/d",
+      managers: ["10.0.0.1:7400", "10.0.0.2:7500"],
+      hostname: "h1",
+      advertiseAddr: "10.0.0.3",
+      docker: "unix:///d.sock",
+      httpListen: "127.0.0.1:7402",
+      labels: { zone: "eu", disk: "ssd" },
+      logLevel: "info",
+    });
+    const [node, main, command] = given["ambassadorCommand"] as string[];
+    expect([node, command]).toEqual([process.execPath, "ambassador"]);
+    expect(main).toMatch(/\/cli\/main\.js$/);
+  });
+
+  it("refuses what cannot be", async () => {
+    const text = await refused(
+      "agent",
+      "--hostname",
+      "-x",
+      "--advertise-addr",
+      "300.1.1.1",
+      "--docker",
+      "tcp://x:1",
+      "--label",
+      "=x",
+    );
+    for (const field of ["--managers", "--hostname", "--advertise-addr", "--docker", "--label"])
+      expect(text).toContain(`error: ${field}: `);
+  });
+});
+
+describe("flotilla ambassador", () => {
+  it("takes its flags", async () => {
+    expect(await options("ambassador", "--data-dir", "/d")).toEqual({ dataDir: "/d", logLevel: "info" });
+    expect(await options("ambassador", "--http-listen", "127.0.0.1:7403")).toMatchObject({
+      httpListen: "127.0.0.1:7403",
+    });
+  });
+});
+
+describe("signals", () => {
+  it("the first asks, the second ends at once", async () => {
+    const io = new FakeIo();
+    const { processes, started } = fake(true);
+    void run(["ambassador"], io, { processes });
+    while (started.length === 0) await settle();
+    io.stop("SIGTERM");
+    expect(started[0]?.signal.aborted).toBe(true);
+    expect(io.left).toEqual([]);
+    io.stop("SIGINT");
+    io.stop("SIGTERM");
+    expect(io.left).toEqual([130, 143]);
+  });
+
+  it("a process that fails to start says why, and ends with 1", async () => {
+    const io = new FakeIo();
+    const { processes } = fake();
+    const broken = {
+      ...processes,
+      manager: () =>
+        Promise.reject(Object.assign(new Error("listen EADDRINUSE 127.0.0.1:7400"), { syscall: "listen" })),
+    };
+    expect(await run(["manager", "--store", "memory"], io, { processes: broken })).toBe(1);
+    expect(io.stderr).toContain("listen EADDRINUSE 127.0.0.1:7400");
+  });
+});
