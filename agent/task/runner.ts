@@ -24,22 +24,22 @@ export interface Surroundings {
   rng: Rng;
   log: Logger;
   /** Undefined before the first session. */
-  host(): HostSettings | undefined;
-  networkId(): Promise<string>;
+  host: () => HostSettings | undefined;
+  networkId: () => Promise<string>;
   /** The network is gone: the next networkId makes it again. */
-  networkLost(): void;
+  networkLost: () => void;
   /** The engine's life as last seen. */
-  epoch(): Promise<string>;
+  epoch: () => Promise<string>;
   /** Asked anew: whoever saw a container dead wants to know whether it died with the engine. */
-  freshEpoch(): Promise<string>;
-  lostHoldUntilMs(): number;
+  freshEpoch: () => Promise<string>;
+  lostHoldUntilMs: () => number;
   /** The record changed: keep it, and tell the managers if its status did. */
-  changed(record: TaskRecord, statusChanged: boolean): void;
+  changed: (record: TaskRecord, statusChanged: boolean) => void;
   /** A container was started again. */
-  restarted(): void;
+  restarted: () => void;
   /** Resolves once what was `changed` is on the disk. */
-  kept(): Promise<void>;
-  forget(taskId: string): void;
+  kept: () => Promise<void>;
+  forget: (taskId: string) => void;
 }
 
 /** An engine that is away is looked for so often by each task; its event stream usually tells sooner. */
@@ -225,7 +225,9 @@ export class TaskRunner implements AsyncDisposable {
     try {
       for (let attempt = 1; ; attempt += 1) {
         try {
-          this.#become(prepared(this.#record, await this.#make(controller.signal)));
+          // The record only after the wait: an assignment may have come meanwhile, and must not be undone.
+          const containerId = await this.#make(controller.signal);
+          this.#become(prepared(this.#record, containerId));
           return;
         } catch (failure) {
           signal.throwIfAborted();
