@@ -3,16 +3,7 @@
 import { mkdir } from "node:fs/promises";
 import { hostname as machineName } from "node:os";
 import { join } from "node:path";
-import {
-  ClusterError,
-  Lifetime,
-  type Logger,
-  createLogger,
-  messageOf,
-  serveStatus,
-  systemClock,
-  systemRng,
-} from "../lib/mod.js";
+import { ClusterError, Lifetime, createLogger, messageOf, serveStatus, systemClock, systemRng } from "../lib/mod.js";
 import {
   type AssignmentsMessage,
   AssignmentsKind,

@@ -105,15 +105,19 @@ export class Steering {
   async #steer(signal: AbortSignal): Promise<void> {
     const client = new AmbassadorClient(`unix:${this.#options.process.socket}`, credentials.createInsecure());
     const stream = client.steer();
-    const cancel = () => stream.cancel();
-    signal.addEventListener("abort", cancel, { once: true });
+    const over = new AbortController();
+    const end = () => over.abort(new ClusterError("unavailable", "the ambassador ended the stream"));
+    over.signal.addEventListener("abort", () => stream.cancel(), { once: true });
+    signal.addEventListener("abort", end, { once: true });
     try {
-      const ended = this.#listen(stream);
-      await Promise.race([ended, this.#speak(stream, ended)]);
+      const speaking = this.#speak(stream, over.signal);
+      // It ends with the stream; what the stream ended with says more.
+      speaking.catch(end);
+      await this.#listen(stream);
       throw new ClusterError("unavailable", "the ambassador ended the stream");
     } finally {
-      signal.removeEventListener("abort", cancel);
-      cancel();
+      signal.removeEventListener("abort", end);
+      end();
       client.close();
     }
   }
@@ -134,27 +138,19 @@ export class Steering {
     }
   }
 
-  /** Writes until `ended` settles. Keeps only what differs, so that a slow ambassador costs no memory. */
-  async #speak(stream: Steer, ended: Promise<void>): Promise<void> {
-    let isOver = false;
-    const over = () => {
-      isOver = true;
-      this.#wake();
-    };
-    ended.then(over, over);
-    for (let sequence = 1; !isOver; sequence += 1) {
+  /** Writes until the stream is over. Keeps only what differs, so that a slow ambassador costs no memory. */
+  async #speak(stream: Steer, over: AbortSignal): Promise<void> {
+    for (let sequence = 1; ; sequence += 1) {
       const isFirst = sequence === 1;
-      while (!isOver && !this.#hasNews(isFirst)) {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
+      while (!this.#hasNews(isFirst)) {
+        await untilCalled(over, (wake) => {
+          this.#wake = wake;
         });
-        await sleep(this.#options.clock, gatherMs);
+        await sleep(this.#options.clock, gatherMs, over);
       }
-      if (isOver) return;
       const request = this.#request(isFirst, sequence);
-      await new Promise<void>((resolve, reject) => {
-        ended.then(resolve, reject);
-        stream.write(request, () => resolve());
+      await untilCalled(over, (written) => {
+        stream.write(request, () => written());
       });
     }
   }
@@ -177,4 +173,17 @@ export class Steering {
     this.#hostChanged = false;
     return request;
   }
+}
+
+/** Resolves when what `arm` was given is called; rejects when the signal aborts. */
+function untilCalled(signal: AbortSignal, arm: (call: () => void) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(signal.reason as Error);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    arm(() => {
+      signal.removeEventListener("abort", onAbort);
+      resolve();
+    });
+  });
 }

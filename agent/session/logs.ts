@@ -40,7 +40,7 @@ export async function publishLogs(
   signal: AbortSignal,
 ): Promise<void> {
   const running = new Map<string, AbortController>();
-  const ends: Promise<void>[] = [];
+  const ends = new Set<Promise<void>>();
   try {
     for await (const subscription of messages(client.logSubscriptions({ sessionId }), signal)) {
       const { id } = subscription;
@@ -58,9 +58,9 @@ export async function publishLogs(
         )
         .finally(() => {
           running.delete(id);
-          ends.splice(ends.indexOf(end), 1);
+          ends.delete(end);
         });
-      ends.push(end);
+      ends.add(end);
     }
   } finally {
     for (const controller of running.values()) controller.abort(new ClusterError("cancelled", "the session ended"));

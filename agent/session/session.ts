@@ -34,7 +34,7 @@ export interface SessionOptions {
   rng: Rng;
   log: Logger;
   /** Asked before each registration; rejects while the engine cannot be described. */
-  describe(): Promise<NodeDescription>;
+  describe: () => Promise<NodeDescription>;
   onSession(host: { cluster: Cluster; node: Node }, managers: string[]): void;
   onAssignments(message: AssignmentsMessage): void;
   /** All there is now: sent to each new session. */

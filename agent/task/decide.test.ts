@@ -1,5 +1,17 @@
 import { describe, expect, test } from "vitest";
-import fc from "fast-check";
+import {
+  type Arbitrary,
+  array,
+  assert,
+  boolean,
+  constant,
+  constantFrom,
+  integer,
+  oneof,
+  property,
+  record as recordOf,
+  tuple,
+} from "fast-check";
 import { seededRng } from "../../lib/mod.js";
 import { ContainerHealth, ContainerPhase, PullPolicy, RestartCondition, TaskState } from "../../proto/mod.js";
 import { makeSpec, makeTask } from "../../test/kit/objects.js";
@@ -454,27 +466,27 @@ describe("properties", () => {
     | { kind: "time"; ms: number }
     | { kind: "start refused"; hopeless: boolean };
 
-  const events: fc.Arbitrary<Event> = fc.oneof(
-    fc.record({
-      kind: fc.constant("desired" as const),
-      state: fc.constantFrom(TaskState.READY, TaskState.RUNNING, TaskState.SHUTDOWN, TaskState.REMOVE),
+  const events: Arbitrary<Event> = oneof(
+    recordOf({
+      kind: constant("desired" as const),
+      state: constantFrom(TaskState.READY, TaskState.RUNNING, TaskState.SHUTDOWN, TaskState.REMOVE),
     }),
-    fc.record({ kind: fc.constant("unassign" as const) }),
-    fc.record({ kind: fc.constant("exit" as const), code: fc.constantFrom(0, 1, 137) }),
-    fc.record({
-      kind: fc.constant("health" as const),
-      health: fc.constantFrom(
+    recordOf({ kind: constant("unassign" as const) }),
+    recordOf({ kind: constant("exit" as const), code: constantFrom(0, 1, 137) }),
+    recordOf({
+      kind: constant("health" as const),
+      health: constantFrom(
         ContainerHealth.STARTING,
         ContainerHealth.HEALTHY,
         ContainerHealth.UNHEALTHY,
         ContainerHealth.NONE,
       ),
     }),
-    fc.record({ kind: fc.constant("vanish" as const) }),
-    fc.record({ kind: fc.constant("engine restart" as const) }),
-    fc.record({ kind: fc.constant("agent killed" as const), before: fc.constantFrom("act" as const, "save" as const) }),
-    fc.record({ kind: fc.constant("time" as const), ms: fc.integer({ min: 1, max: 100_000 }) }),
-    fc.record({ kind: fc.constant("start refused" as const), hopeless: fc.boolean() }),
+    recordOf({ kind: constant("vanish" as const) }),
+    recordOf({ kind: constant("engine restart" as const) }),
+    recordOf({ kind: constant("agent killed" as const), before: constantFrom("act" as const, "save" as const) }),
+    recordOf({ kind: constant("time" as const), ms: integer({ min: 1, max: 100_000 }) }),
+    recordOf({ kind: constant("start refused" as const), hopeless: boolean() }),
   );
 
   /** Plays events against the decisions, with a container that does as it is told. */
@@ -555,11 +567,11 @@ describe("properties", () => {
     return { current, seen };
   }
 
-  const plays = fc.tuple(fc.array(events, { maxLength: 25 }), fc.integer());
+  const plays = tuple(array(events, { maxLength: 25 }), integer());
 
   test("the observed state never goes back, and nothing changes after the end", () => {
-    fc.assert(
-      fc.property(plays, ([list, seed]) => {
+    assert(
+      property(plays, ([list, seed]) => {
         let last = TaskState.UNSPECIFIED as TaskState;
         let end: TaskState | undefined;
         play(list, seed, (now) => {
@@ -576,8 +588,8 @@ describe("properties", () => {
   });
 
   test("ready means: running, healthy or without a check, with an address, and not ended", () => {
-    fc.assert(
-      fc.property(plays, ([list, seed]) => {
+    assert(
+      property(plays, ([list, seed]) => {
         play(list, seed, (now, seen) => {
           if (!now.ready) return;
           expect(seen?.status).toBe("running");
@@ -591,8 +603,8 @@ describe("properties", () => {
   });
 
   test("never more restarts within the window than the policy allows", () => {
-    fc.assert(
-      fc.property(plays, ([list, seed]) => {
+    assert(
+      property(plays, ([list, seed]) => {
         play(list, seed, (now) => {
           expect(now.restartsAtMs.length).toBeLessThanOrEqual(3);
         });
@@ -602,8 +614,8 @@ describe("properties", () => {
   });
 
   test("what is no longer assigned comes to nothing: no container is left", () => {
-    fc.assert(
-      fc.property(plays, ([list, seed]) => {
+    assert(
+      property(plays, ([list, seed]) => {
         const { seen } = play([...list, { kind: "unassign" }], seed, () => undefined);
         expect(seen).toBeUndefined();
       }),

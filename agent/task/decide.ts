@@ -179,8 +179,18 @@ function live(record: TaskRecord, seen: ContainerState | undefined, context: Con
     case TaskState.STARTING:
     case TaskState.RUNNING:
       return keepUp(record, seen, context);
-    default:
+    case TaskState.UNSPECIFIED:
+    case TaskState.NEW:
+    case TaskState.PENDING:
+    case TaskState.ASSIGNED:
       return again(advance(record, TaskState.ACCEPTED, "accepted", context));
+    case TaskState.COMPLETE:
+    case TaskState.SHUTDOWN:
+    case TaskState.FAILED:
+    case TaskState.REJECTED:
+    case TaskState.ORPHANED:
+    case TaskState.REMOVE:
+      throw new Error(`task ${record.assignment.task.meta.id} has ended and is asked to live`);
   }
 }
 
@@ -205,8 +215,10 @@ function keepUp(record: TaskRecord, seen: ContainerState | undefined, context: C
         return settle(after, seen, context);
       }
       return due(record, { do: "start" }, context);
-    // Paused by hand, restarting, being removed by somebody: an event will tell.
-    default:
+    // By somebody's hand: an event will tell how it goes on.
+    case "paused":
+    case "restarting":
+    case "removing":
       return { record, action: { do: "wait" } };
   }
 }

@@ -19,11 +19,11 @@ export interface SupervisorOptions {
   memory: Memory;
   advertiseAddress: string;
   /** A task's status changed. */
-  onStatus(taskId: string, status: TaskStatus): void;
+  onStatus: (taskId: string, status: TaskStatus) => void;
   /** A container was started again. */
-  onRestart(): void;
+  onRestart: () => void;
   /** The node's network is there: its bridge has the gateway's address. */
-  onNetwork(host: HostSettings): void;
+  onNetwork: (host: HostSettings) => void;
 }
 
 /** Events may be lost: everything is looked at again so often. */

@@ -95,6 +95,8 @@ export function assignmentOf(
       container: {
         ...spec.container,
         command: ["sh", "-c", script],
+        // The image has a stop signal of its own.
+        stopSignal: "SIGTERM",
         stopGracePeriodMs: changes.graceMs ?? 5_000,
         healthcheck: changes.healthcheck,
       },

@@ -173,8 +173,8 @@ export class DockerApi implements AsyncDisposable {
         ...(isStream ? {} : { abortSignal: signal }),
         statusCodes: { 200: true, 201: true, 204: true, 304: true },
       } as const;
-      this.#clients[call.kind].modem.dial(options as never, (failure: unknown, answer: unknown) => {
-        if (failure !== null && failure !== undefined) reject(failure as Error);
+      this.#clients[call.kind].modem.dial(options, (failure: unknown, answer: unknown) => {
+        if (failure !== null && failure !== undefined) reject(failure);
         else if (isStream && signal.aborted) {
           (answer as NodeJS.ReadableStream & { destroy(): void }).destroy();
           reject(signal.reason as Error);

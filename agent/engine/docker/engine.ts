@@ -28,7 +28,7 @@ export interface DockerOptions {
   rng: Rng;
   log: Logger;
   /** Called after every call, for metrics; `failed` is the error's code. */
-  onCall?(operation: string, ms: number, failed: string | undefined): void;
+  onCall?: (operation: string, ms: number, failed: string | undefined) => void;
 }
 
 const quickMs = 30_000;

@@ -74,7 +74,7 @@ function mountBody(mount: Mount): object {
       return { Type: "volume", Source: mount.source, ...common };
     case MountType.TMPFS:
       return { Type: "tmpfs", ...common };
-    default:
+    case MountType.UNSPECIFIED:
       throw new Error(`a mount of unknown type ${mount.type} passed validation`);
   }
 }
