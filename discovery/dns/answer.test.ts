@@ -293,7 +293,7 @@ describe("what is no plain question", () => {
   });
 
   it("ANY gets one record that says no more", () => {
-    const { answers } = setUp().ask("web", "ANY");
+    const { answers } = setUp().ask("web", "ANY" as RecordType);
     expect(answers?.map((a) => a.type)).toEqual(["HINFO"]);
   });
 

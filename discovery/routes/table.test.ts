@@ -78,7 +78,7 @@ describe("updates", () => {
   it("that are complete remove what they do not name", () => {
     const { table } = setUp([sampleRoute(), sampleRoute({ id: "s2", serviceName: "db", vip: "10.127.0.8" })]);
     const { changed } = table.apply({ complete: true, host: undefined, routes: [sampleRoute()], removedRouteIds: [] });
-    expect(changed.sort()).toEqual(["s1", "s2"]);
+    expect([...changed].sort()).toEqual(["s1", "s2"]);
     expect([table.service("web")?.name, table.service("db")]).toEqual(["web", undefined]);
   });
 
