@@ -204,7 +204,9 @@ test("a spec with very many problems gets a bounded answer that says how many th
 
 test("lists beyond their limit are refused without a look at each entry", () => {
   expect(violationsOf(container({ env: Array(501).fill("x") })).map(({ field }) => field)).toEqual(["env"]);
-  expect(violationsOf({ ports: Array.from({ length: 101 }, () => ({ targetPort: 1 })) }).map(({ field }) => field)).toEqual(["ports"]);
+  expect(
+    violationsOf({ ports: Array.from({ length: 101 }, () => ({ targetPort: 1 })) }).map(({ field }) => field),
+  ).toEqual(["ports"]);
 });
 
 test("a spec that would not fit into a transaction is refused", () => {

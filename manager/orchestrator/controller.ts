@@ -2,8 +2,9 @@
 // and writes. All state is in the store; a new leader starts with every service to look at.
 
 import { type Clock, type Logger, messageOf, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import type { Node, Rollout } from "../../proto/mod.js";
-import { applySteps, type Step } from "../rollout/mod.js";
+import { stateName } from "../../deploy/strategy/mod.js";
+import { type Node, type Rollout, RolloutState } from "../../proto/mod.js";
+import { applySteps, rolloutStateName, type Step } from "../rollout/mod.js";
 import type { Change, Commit, Store, Transaction } from "../store/mod.js";
 import { planService, type ServicePlan } from "./plan.js";
 
@@ -173,15 +174,14 @@ function isSamePlace(before: Node | undefined, after: Node | undefined): boolean
 
 function logStep(log: Logger, service: string, step: Step): void {
   if (step.do === "remove") log.debug({ service, table: step.table, id: step.id }, "removed");
-  else if (step.table === "rollouts")
-    log.info(
-      { service, rollout: step.object.meta.id, state: step.object.state, message: step.object.message },
-      "rollout",
-    );
-  else if (step.table === "tasks")
-    log.debug(
-      { service, task: step.object.meta.id, slot: step.object.slot, desired: step.object.desiredState, made: step.do },
-      "task",
-    );
-  else log.debug({ service, table: step.table, id: step.object.meta.id, made: step.do }, "written");
+  else if (step.table === "rollouts") {
+    const { meta, state, message } = step.object;
+    const fields = { service, rollout: meta.id, state: rolloutStateName(state), message };
+    // Each slot's progress is a write, too; only beginnings and ends are worth a line by default.
+    if (step.do === "put" && state === RolloutState.RUNNING) log.debug(fields, "rollout goes on");
+    else log.info(fields, "rollout changed");
+  } else if (step.table === "tasks") {
+    const { meta, slot, desiredState, cause } = step.object;
+    log.debug({ service, task: meta.id, slot, desired: stateName(desiredState), cause, made: step.do }, "task written");
+  } else log.debug({ service, table: step.table, id: step.object.meta.id, made: step.do }, "written");
 }

@@ -460,7 +460,7 @@ export interface Task {
   serviceId: string;
   /** (orchestrator) */
   serviceName: string;
-  /** From 1 to the service's replicas. (orchestrator) */
+  /** From 1; after scaling down the numbers in use may have gaps. (orchestrator) */
   slot: number;
   /** The revision that it runs. (orchestrator) */
   revision: number;
