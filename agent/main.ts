@@ -40,15 +40,13 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     sessionUp: () => session.connected,
     ambassadorUp: () => steering.connected,
   });
-  const engine = life.use(
-    new DockerEngine({
-      host: options.docker,
-      clock,
-      rng,
-      log,
-      onCall: (operation, ms, failed) => metrics.engineCall(operation, ms, failed),
-    }),
-  );
+  const engine = new DockerEngine({
+    host: options.docker,
+    clock,
+    rng,
+    log,
+    onCall: (operation, ms, failed) => metrics.engineCall(operation, ms, failed),
+  });
   const supervisor = new Supervisor({
     engine,
     clock,
@@ -99,6 +97,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     }),
   );
   life.use(supervisor);
+  // Ends first: a stop that waits for its container's grace must not keep the agent.
+  life.use(engine);
   supervisor.start();
   const parts = [session.run(life.signal)];
   if (keepsAmbassador) parts.push(steering.run(life.signal));

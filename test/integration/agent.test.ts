@@ -308,6 +308,18 @@ describe("the agent", () => {
     expect(await startedAt("web.1.t1")).toBe(before);
   });
 
+  test("ends on SIGTERM at once, even while it waits for a container to stop", async () => {
+    agent.start();
+    manager.assign(assignmentOf("t1", { image, script: "trap '' TERM; while :; do sleep 1; done", graceMs: 60_000 }));
+    await ready("t1");
+    manager.change("t1", (was) => ({ ...was, task: { ...was.task, desiredState: TaskState.SHUTDOWN } as never }));
+    manager.assign(assignmentOf("t2", { image }));
+    await ready("t2");
+    expect(await agent.end("SIGTERM")).toBe(0);
+    // Had the agent waited, it would have been killed by now.
+    expect(await inspect("web.1.t1", "{{.State.Status}}")).toBe("running");
+  });
+
   test("killed at many moments of ten starts: ten containers, each started once", async () => {
     const ids = Array.from({ length: 10 }, (_, i) => `k${i}`);
     for (const id of ids) manager.assign(assignmentOf(id, { image, script: "sleep 1000" }));

@@ -98,7 +98,8 @@ export class DockerApi implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
-    this.#connection.abort(new ClusterError("cancelled", "the engine's client was closed"));
+    // Not "cancelled": whoever waits must not take it for a failure of what was asked.
+    this.#connection.abort(new ClusterError("unavailable", "the engine's client was closed"));
     for (const agent of this.#agents) agent.destroy();
     await Promise.resolve();
   }
@@ -135,7 +136,7 @@ export class DockerApi implements AsyncDisposable {
   }
 
   async #dial(call: Call, path: string, isStream: boolean): Promise<unknown> {
-    if (this.#closed) throw new ClusterError("cancelled", `${call.what}: the engine's client was closed`);
+    if (this.#closed) throw new ClusterError("unavailable", `${call.what}: the engine's client was closed`);
     const connection = this.#connection;
     const ended = new AbortController();
     const onEnd = (by: AbortSignal) => () => ended.abort(by.reason);
