@@ -4,49 +4,30 @@
 import { readFileSync } from "node:fs";
 import { messageOf } from "../../lib/errors.js";
 import {
-  type ContainerSpec,
-  FailureAction,
   type HealthCheck,
   type PortSpec,
   PullPolicy,
   RestartCondition,
-  ServiceSpec,
-  type UpdateConfig,
-  UpdateOrder,
+  type ServiceSpec,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Flag } from "./flag.js";
 import * as as from "./parsers.js";
-import type { FlagReader, Parser } from "./reader.js";
+import type { Parser } from "./reader.js";
+import {
+  container,
+  type Draft,
+  draft,
+  type Given,
+  many,
+  one,
+  removeFrom,
+  removeKey,
+  type ServiceFlag,
+  toggle,
+} from "./service-flag.js";
+import { rolling } from "./service-updates.js";
 
-type Required<T> = { [K in keyof T]-?: NonNullable<T[K]> };
-
-/** A spec whose messages are all there, so that flags need not care. */
-export type Draft = Omit<ServiceSpec, "task" | "mode" | "update" | "rollback"> & {
-  mode: NonNullable<ServiceSpec["mode"]>;
-  task: Required<NonNullable<ServiceSpec["task"]>>;
-  update: UpdateConfig;
-  rollback: UpdateConfig;
-};
-
-interface Given {
-  spec: Draft;
-  flags: FlagReader;
-  env: Readonly<Record<string, string | undefined>>;
-  /** For what is odd but harmless. */
-  note: (text: string) => void;
-}
-
-export interface ServiceFlag {
-  flag: Flag;
-  on: "both" | "create" | "update";
-  /** Called when the flag was given. */
-  apply: (given: Given) => void;
-}
-
-/** The spec before any flag. What stays unset gets the managers' defaults. */
-export function emptySpec(): ServiceSpec {
-  return ServiceSpec.fromPartial({ mode: { $case: "replicated", value: { replicas: 1 } } });
-}
+export { type Draft, emptySpec } from "./service-flag.js";
 
 /** Applies every given flag to a copy of the spec. What is wrong is in the reader then. */
 export function applyFlags(from: ServiceSpec, command: "create" | "update", rest: Omit<Given, "spec">): Draft {
@@ -60,106 +41,10 @@ export function flagsOf(command: "create" | "update"): Flag[] {
   return serviceFlags.filter(({ on }) => on === "both" || on === command).map(({ flag }) => flag);
 }
 
-function draft(from: ServiceSpec): Draft {
-  // Through the wire form: a deep copy that has every message's defaults.
-  const spec = ServiceSpec.decode(ServiceSpec.encode(from).finish());
-  const whole = ServiceSpec.fromPartial({
-    ...spec,
-    mode: spec.mode ?? { $case: "replicated", value: { replicas: 1 } },
-    task: {
-      ...spec.task,
-      container: { ...spec.task?.container },
-      reservations: { ...spec.task?.reservations },
-      limits: { ...spec.task?.limits },
-      restart: { ...spec.task?.restart },
-      placement: { ...spec.task?.placement },
-    },
-    update: { ...spec.update },
-    rollback: { ...spec.rollback },
-  });
-  return whole as Draft;
-}
-
 const basics = "What runs:";
 const reach = "How it is reached:";
 const where = "Where it runs:";
 const care = "Health, stop and restart:";
-const updates = "Updates:";
-const rollbacks = "Rollbacks:";
-
-/** A flag with one value that goes to one place, the same for both commands. */
-function one<T>(group: string, flag: Flag, parse: Parser<T>, set: (spec: Draft, value: T) => void): ServiceFlag {
-  return {
-    flag: { ...flag, group },
-    on: "both",
-    apply({ spec, flags }) {
-      const value = flags.get(flag.long, parse);
-      if (value !== undefined) set(spec, value);
-    },
-  };
-}
-
-/** `--x` and, for updates, `--no-x`. */
-function toggle(group: string, flag: Flag, set: (spec: Draft, value: boolean) => void): ServiceFlag[] {
-  return [
-    { flag: { ...flag, group }, on: "both", apply: ({ spec }) => set(spec, true) },
-    {
-      flag: { long: `no-${flag.long}`, help: `undo --${flag.long}`, group },
-      on: "update",
-      apply: ({ spec }) => set(spec, false),
-    },
-  ];
-}
-
-/** `--x` for create, `--x-add` and `--x-rm` for update, as Docker's. */
-function many<T>(
-  group: string,
-  flag: Flag,
-  parse: (env: Given["env"]) => Parser<T>,
-  removal: { value: string; parse: Parser<string> },
-  /** Adding replaces in an update; in a new spec, two equal ones are for the managers to refuse. */
-  change: { add(spec: Draft, value: T, replace: boolean): void; remove(spec: Draft, key: string): boolean },
-): ServiceFlag[] {
-  const add =
-    (long: string, replace: boolean) =>
-    ({ spec, flags, env }: Given) => {
-      for (const value of flags.getAll(long, parse(env))) change.add(spec, value, replace);
-    };
-  const { short: _, ...withoutShort } = flag;
-  return [
-    { flag: { ...flag, help: `${flag.help} (repeatable)`, group }, on: "create", apply: add(flag.long, false) },
-    // Removals first: --x-rm with --x-add replaces.
-    {
-      flag: { long: `${flag.long}-rm`, value: removal.value, help: `remove: ${flag.help} (repeatable)`, group },
-      on: "update",
-      apply({ spec, flags, note }) {
-        for (const key of flags.getAll(`${flag.long}-rm`, removal.parse))
-          if (!change.remove(spec, key)) note(`--${flag.long}-rm ${key}: there was none`);
-      },
-    },
-    {
-      flag: { ...withoutShort, long: `${flag.long}-add`, help: `add or replace: ${flag.help} (repeatable)`, group },
-      on: "update",
-      apply: add(`${flag.long}-add`, true),
-    },
-  ];
-}
-
-/** Removes what matches; false when nothing did. */
-function removeFrom<T>(list: T[], matches: (item: T) => boolean): boolean {
-  const kept = list.filter((item) => !matches(item));
-  const found = kept.length < list.length;
-  list.splice(0, list.length, ...kept);
-  return found;
-}
-
-function removeKey(map: Record<string, string>, key: string): boolean {
-  const found = Object.hasOwn(map, key);
-  delete map[key];
-  return found;
-}
-
-const container = (spec: Draft): ContainerSpec => spec.task.container;
 
 function setEnv(spec: Draft, entry: string | undefined): void {
   if (entry === undefined) return;
@@ -220,106 +105,12 @@ function envFile(given: Given): void {
   }
 }
 
-const orders = { "stop-first": UpdateOrder.STOP_FIRST, "start-first": UpdateOrder.START_FIRST } as const;
-const actions = {
-  pause: FailureAction.PAUSE,
-  continue: FailureAction.CONTINUE,
-  rollback: FailureAction.ROLLBACK,
-} as const;
 const conditions = {
   none: RestartCondition.NONE,
   "on-failure": RestartCondition.ON_FAILURE,
   any: RestartCondition.ANY,
 } as const;
 const policies = { missing: PullPolicy.MISSING, always: PullPolicy.ALWAYS, never: PullPolicy.NEVER } as const;
-
-/** The same settings for the way there and, prefixed with rollback, for the way back. */
-function rolling(prefix: "update" | "rollback"): ServiceFlag[] {
-  const group = prefix === "update" ? updates : rollbacks;
-  const config = (spec: Draft) => spec[prefix];
-  const failure: Readonly<Record<string, FailureAction>> =
-    prefix === "update" ? actions : { pause: actions.pause, continue: actions.continue };
-  return [
-    one(
-      group,
-      { long: `${prefix}-parallelism`, value: "N", help: "slots replaced at once, 0 for all (default 1)" },
-      as.uint32("2"),
-      (spec, value) => {
-        config(spec).parallelism = value;
-      },
-    ),
-    one(
-      group,
-      { long: `${prefix}-delay`, value: "DURATION", help: "wait between batches (default 0s)" },
-      as.duration,
-      (spec, value) => {
-        config(spec).delayMs = value;
-      },
-    ),
-    one(
-      group,
-      {
-        long: `${prefix}-order`,
-        value: "ORDER",
-        help: "stop-first or start-first (default stop-first)",
-        complete: Object.keys(orders),
-      },
-      as.oneOf<UpdateOrder>(orders),
-      (spec, value) => {
-        config(spec).order = value;
-      },
-    ),
-    one(
-      group,
-      { long: `${prefix}-monitor`, value: "DURATION", help: "how long new tasks are watched (default 5s)" },
-      as.duration,
-      (spec, value) => {
-        config(spec).monitorMs = value;
-      },
-    ),
-    one(
-      group,
-      {
-        long: `${prefix}-failure-action`,
-        value: "ACTION",
-        help: `${Object.keys(failure).join(", ")} (default pause)`,
-        complete: Object.keys(failure),
-      },
-      as.oneOf(failure),
-      (spec, value) => {
-        config(spec).failureAction = value;
-      },
-    ),
-    one(
-      group,
-      { long: `${prefix}-max-failure-ratio`, value: "RATIO", help: "share of slots that may fail, 0 to 1 (default 0)" },
-      as.ratio,
-      (spec, value) => {
-        config(spec).maxFailureRatio = value;
-      },
-    ),
-    one(
-      group,
-      { long: `${prefix}-min-healthy-time`, value: "DURATION", help: "ready this long counts as good (default 0s)" },
-      as.duration,
-      (spec, value) => {
-        config(spec).minHealthyTimeMs = value;
-      },
-    ),
-    one(
-      group,
-      {
-        long: `${prefix}-progress-deadline`,
-        value: "DURATION",
-        help: "a batch slower than this has failed (default 10m)",
-      },
-      as.duration,
-      (spec, value) => {
-        config(spec).progressDeadlineMs = value;
-      },
-    ),
-  ];
-}
 
 function resource(kind: "reserve" | "limit", of: "reservations" | "limits", words: string): ServiceFlag[] {
   return [
