@@ -49,7 +49,7 @@ export async function quickstart({ once, need }: QuickstartOptions): Promise<num
 async function bringUp(need: readonly Need[], report: Report, signal: AbortSignal): Promise<Cluster> {
   const of = steps.length + 2;
   report.line("Flotilla on three Docker hosts of its own, on this machine. Ctrl-C ends it, and nothing is left.");
-  report.step(1, of, `programs: ${need.join(", ")}`);
+  report.step(1, of, `what it needs: ${need.join(", ")}`);
   let installed = false;
   await ensureSystem({
     need,
@@ -60,7 +60,7 @@ async function bringUp(need: readonly Need[], report: Report, signal: AbortSigna
   });
   report.saw(installed ? "installed" : "all there");
   signal.throwIfAborted();
-  report.step(2, of, `cluster: ${HOSTS} hosts with a Docker Engine, an etcd member and an agent each, and a manager`);
+  report.step(2, of, `a cluster: ${HOSTS} hosts with a Docker Engine, an etcd member and an agent each, and a manager`);
   const beganMs = systemClock.monotonic();
   if (await removeLab()) report.saw("removed what an earlier run left");
   const lab = await Lab.up({ name: LAB_NAME, hosts: HOSTS, store: "etcd", signal });
@@ -72,9 +72,8 @@ async function bringUp(need: readonly Need[], report: Report, signal: AbortSigna
 async function runSteps(cluster: Cluster, report: Report, signal: AbortSignal): Promise<readonly string[]> {
   const missed: string[] = [];
   for (const [i, step] of steps.entries()) {
-    const { doing, vital } = step;
-    const name = doing.split(":")[0] ?? doing;
-    report.step(i + 3, steps.length + 2, doing);
+    const { name, command, vital } = step;
+    report.step(i + 3, steps.length + 2, name, command);
     try {
       await step.run(cluster, (text) => report.saw(text), signal);
     } catch (cause) {
@@ -83,7 +82,7 @@ async function runSteps(cluster: Cluster, report: Report, signal: AbortSignal): 
       report.notSeen(messageOf(cause));
       missed.push(name);
       if (vital === true) {
-        const rest = steps.slice(i + 1).map(({ doing }) => doing.split(":")[0] ?? doing);
+        const rest = steps.slice(i + 1).map(({ name }) => name);
         return rest.length === 0 ? missed : [...missed, `and so not tried: ${list(rest)}`];
       }
     }

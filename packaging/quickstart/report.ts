@@ -2,7 +2,8 @@
 
 export interface Report {
   line(text?: string): void;
-  step(number: number, of: number, doing: string): void;
+  /** The command, where there is one, as the user would type it. */
+  step(number: number, of: number, doing: string, command?: readonly string[]): void;
   saw(text: string): void;
   notSeen(text: string): void;
 }
@@ -10,6 +11,8 @@ export interface Report {
 const INDENT = " ".repeat(6);
 /** Of a long error; the rest is in the logs. */
 const linesMax = 12;
+/** With the indentation, 100 columns. */
+const columnsMax = 94;
 
 export function reportTo(write: (text: string) => void): Report {
   const indented = (text: string): void => {
@@ -17,7 +20,10 @@ export function reportTo(write: (text: string) => void): Report {
   };
   return {
     line: (text = "") => write(`${text}\n`),
-    step: (number, of, doing) => write(`[${number}/${of}] ${doing}\n`),
+    step: (number, of, doing, command) => {
+      write(`[${number}/${of}] ${doing}\n`);
+      if (command !== undefined) indented(wrapped(command));
+    },
     saw: indented,
     notSeen: (text) => {
       const lines = text.trimEnd().split("\n");
@@ -25,6 +31,20 @@ export function reportTo(write: (text: string) => void): Report {
       indented(`NOT SEEN: ${shown.join("\n")}`);
     },
   };
+}
+
+/** `$ flotilla …`, broken between words as a shell wants it, so that it can be pasted. */
+export function wrapped(command: readonly string[]): string {
+  const lines: string[] = [];
+  let line = "$";
+  for (const word of command) {
+    if (line.length + 1 + word.length + 2 > columnsMax) {
+      lines.push(`${line} \\`);
+      line = "   ";
+    }
+    line += ` ${word}`;
+  }
+  return [...lines, line].join("\n");
 }
 
 export function seconds(ms: number): string {

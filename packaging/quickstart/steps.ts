@@ -1,11 +1,14 @@
 // What quickstart does, and what has to be seen for it to count. Each step prints what it saw and throws NotSeen for the rest.
+import { systemClock } from "../../lib/mod.js";
 import { BUSYBOX_IMAGE, DEMO_IMAGE } from "../lab/mod.js";
 import { type Load, type LoadResult, startLoad } from "../lab/load/mod.js";
 import { type Cluster, NotSeen, get } from "./cluster.js";
-import { list } from "./report.js";
+import { list, seconds } from "./report.js";
 
 export interface Step {
-  readonly doing: string;
+  readonly name: string;
+  /** What the user would type for it. */
+  readonly command?: readonly string[];
   /** Without it, the steps after it make no sense. */
   readonly vital?: true;
   run(cluster: Cluster, saw: (text: string) => void, signal: AbortSignal): Promise<void>;
@@ -43,7 +46,8 @@ interface TaskRow {
 
 export const steps: readonly Step[] = [
   {
-    doing: "nodes: flotilla node ls",
+    name: "the nodes",
+    command: ["flotilla", "node", "ls"],
     vital: true,
     async run(cluster, saw) {
       const nodes = await cluster.eventually(20_000, async () => {
@@ -58,15 +62,18 @@ export const steps: readonly Step[] = [
     },
   },
   {
-    doing: `deploy: flotilla ${CREATE.join(" ")}`,
+    name: "deploy a service",
+    command: ["flotilla", ...CREATE],
     vital: true,
     async run(cluster, saw) {
-      await cluster.flotilla([...CREATE.slice(0, 2), "--quiet", ...CREATE.slice(2)], 120_000);
-      saw(`exit code 0: all ${REPLICAS} tasks are running and ready`);
+      const beganMs = systemClock.monotonic();
+      await cluster.flotilla(CREATE, 120_000);
+      saw(`exit code 0 in ${seconds(systemClock.monotonic() - beganMs)}: all ${REPLICAS} tasks are running and ready`);
     },
   },
   {
-    doing: "look: flotilla service ps web",
+    name: "look at its tasks",
+    command: ["flotilla", "service", "ps", "web"],
     async run(cluster, saw) {
       const format = "table {{.Name}}\t{{.Image}}\t{{.Node}}\t{{.CurrentState}}\t{{.Ports}}";
       saw(await cluster.flotilla(["service", "ps", "--format", format, "web"]));
@@ -80,7 +87,12 @@ export const steps: readonly Step[] = [
     },
   },
   {
-    doing: `by name, from a container on h3: docker run --rm --network flotilla ${BUSYBOX_IMAGE} wget -q -O - http://web/`,
+    name: "reach it by name, from a container on h3",
+    command: [
+      ..."docker run --rm --network flotilla".split(" "),
+      BUSYBOX_IMAGE,
+      ..."wget -q -O - http://web/".split(" "),
+    ],
     async run(cluster, saw) {
       const ask = `for i in $(seq ${ASKED}); do timeout 5 wget -q -O - http://web/ || exit 1; done`;
       const command = ["run", "--rm", "--network", "flotilla", BUSYBOX_IMAGE, "sh", "-c", ask];
@@ -93,7 +105,7 @@ export const steps: readonly Step[] = [
     },
   },
   {
-    doing: `from outside: port ${PORT} of every host`,
+    name: `reach it from outside, on port ${PORT} of every host`,
     async run(cluster, saw, signal) {
       const urls = cluster.lab.hosts.map((n) => `http://${cluster.lab.address(n)}:${PORT}/`);
       for (const url of urls) {
@@ -104,7 +116,8 @@ export const steps: readonly Step[] = [
     },
   },
   {
-    doing: `update under load: flotilla ${UPDATE.join(" ")}`,
+    name: "update it under load",
+    command: ["flotilla", ...UPDATE],
     async run(cluster, saw) {
       const loads = [
         {
@@ -117,7 +130,9 @@ export const steps: readonly Step[] = [
       try {
         // Some of the load before and after it, so that both versions are seen.
         await cluster.pause(1_000);
-        await cluster.flotilla(["service", "update", "--quiet", ...UPDATE.slice(2)], 180_000);
+        const beganMs = systemClock.monotonic();
+        await cluster.flotilla(UPDATE, 180_000);
+        saw(`exit code 0 in ${seconds(systemClock.monotonic() - beganMs)}`);
         await cluster.pause(1_000);
         for (const { load } of loads) results.push(await load.stop());
       } finally {
