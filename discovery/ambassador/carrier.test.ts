@@ -341,9 +341,9 @@ it("updates under load fail no connection", async () => {
   const all = backends.map(({ port }, i) => endpoint(i + 1, port));
   await apply(all);
   const answers: string[] = [];
-  let running = true;
+  const load = { running: true };
   const clients = Array.from({ length: 8 }, async () => {
-    while (running) answers.push(await visit());
+    while (load.running) answers.push(await visit());
   });
   for (let round = 0; round < 40; round += 1) {
     const away = round % 4;
@@ -353,7 +353,7 @@ it("updates under load fail no connection", async () => {
     await apply(all);
   }
   await until("enough connections", () => answers.length > 200);
-  running = false;
+  load.running = false;
   await Promise.all(clients);
   expect(answers.filter((answer) => !/^b[1-4]$/.test(answer))).toEqual([]);
 });

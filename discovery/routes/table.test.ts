@@ -33,7 +33,7 @@ describe("claims", () => {
     const claims = table
       .claims("s1")
       .map(({ kind, address, port, only }) => [kind, address, port, only?.host, only?.port]);
-    expect(claims.sort()).toEqual([
+    expect(claims.sort((x, y) => (String(x[0]) < String(y[0]) ? -1 : 1))).toEqual([
       ["published", undefined, 8080, undefined, undefined],
       ["task", "10.128.2.2", 80, "192.168.0.2", 32_002],
       ["vip", "10.127.0.7", 80, undefined, undefined],
