@@ -4,7 +4,7 @@ import { Lab, lock } from "../lab/mod.js";
 import { type Need, ensureSystem } from "../setup/mod.js";
 import { Cluster, LAB_NAME, removeLab } from "./cluster.js";
 import { type Report, list, reportTo, seconds } from "./report.js";
-import { steps } from "./steps.js";
+import { readyNodes, steps } from "./steps.js";
 
 export interface QuickstartOptions {
   /** Check everything and leave, instead of staying until Ctrl-C. */
@@ -64,8 +64,9 @@ async function bringUp(need: readonly Need[], report: Report, signal: AbortSigna
   const beganMs = systemClock.monotonic();
   if (await removeLab()) report.saw("removed what an earlier run left");
   const lab = await Lab.up({ name: LAB_NAME, hosts: HOSTS, store: "etcd", signal });
-  report.saw(`up in ${seconds(systemClock.monotonic() - beganMs)}`);
-  return new Cluster(lab, signal);
+  const cluster = new Cluster(lab, signal);
+  report.saw(`up in ${seconds(systemClock.monotonic() - beganMs)}: ${await readyNodes(cluster)}`);
+  return cluster;
 }
 
 /** Answers what was not seen. A step that fails does not keep the later ones from being tried, unless they build on it. */
@@ -97,7 +98,6 @@ function howToGoOn({ lab, managers }: Cluster): readonly string[] {
     "  npx flotilla service ls",
     "  npx flotilla service scale web=9",
     "  npx flotilla service update --image flotilla/demo:3 web",
-    "  npx flotilla service rollback web",
     `  npx flotilla lab docker --name ${lab.name} 2 ps             # the containers of host 2`,
     `  npx flotilla lab kill --name ${lab.name} host 3             # its tasks move; "lab start" brings it back`,
     `  curl http://${lab.address(1)}:8080/`,

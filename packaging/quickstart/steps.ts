@@ -46,22 +46,6 @@ interface TaskRow {
 
 export const steps: readonly Step[] = [
   {
-    name: "the nodes",
-    command: ["flotilla", "node", "ls"],
-    vital: true,
-    async run(cluster, saw) {
-      const nodes = await cluster.eventually(20_000, async () => {
-        const nodes = await cluster.json<readonly NodeRow[]>(["node", "ls"]);
-        const ready = nodes.filter(({ state }) => state === "ready");
-        if (ready.length !== cluster.lab.hosts.length)
-          throw new NotSeen(`${ready.length} of ${cluster.lab.hosts.length} nodes are ready`);
-        return ready;
-      });
-      const named = nodes.map(({ hostname, address }) => `${hostname} ${address}`).sort();
-      saw(`${list(named)} are ready, each with Docker Engine ${nodes[0]?.engineVersion ?? ""}`);
-    },
-  },
-  {
     name: "deploy a service",
     command: ["flotilla", ...CREATE],
     vital: true,
@@ -127,12 +111,13 @@ export const steps: readonly Step[] = [
         { from: "h3 to the name web", load: startLoad(cluster.lab, 3, "http://web.flotilla.internal/", CLIENTS) },
       ];
       const results: LoadResult[] = [];
+      let tookMs = 0;
       try {
         // Some of the load before and after it, so that both versions are seen.
         await cluster.pause(1_000);
         const beganMs = systemClock.monotonic();
         await cluster.flotilla(UPDATE, 180_000);
-        saw(`exit code 0 in ${seconds(systemClock.monotonic() - beganMs)}`);
+        tookMs = systemClock.monotonic() - beganMs;
         await cluster.pause(1_000);
         for (const { load } of loads) results.push(await load.stop());
       } finally {
@@ -144,10 +129,21 @@ export const steps: readonly Step[] = [
       const old = tasks.filter(({ image }) => image !== NEW).length;
       if (old > 0) throw new NotSeen(`${old} tasks do not run ${NEW}`);
       await expectContainers(cluster, NEW);
-      saw(`all ${tasks.length} tasks run ${NEW}, in ${tasks.length} containers`);
+      saw(`exit code 0 in ${seconds(tookMs)}: all ${tasks.length} tasks run ${NEW}, in ${tasks.length} containers`);
     },
   },
 ];
+
+/** Waits until every host's agent has its node ready, and answers what there is. */
+export async function readyNodes(cluster: Cluster): Promise<string> {
+  return await cluster.eventually(20_000, async () => {
+    const nodes = (await cluster.json<readonly NodeRow[]>(["node", "ls"])).filter(({ state }) => state === "ready");
+    if (nodes.length !== cluster.lab.hosts.length)
+      throw new NotSeen(`${nodes.length} of ${cluster.lab.hosts.length} nodes are ready`);
+    const named = nodes.map(({ hostname, address }) => `${hostname} ${address}`).sort();
+    return `${list(named)} ready, with Docker Engine ${nodes[0]?.engineVersion ?? ""}`;
+  });
+}
 
 /** The tasks that count, all of them running and ready. */
 async function running(cluster: Cluster): Promise<readonly TaskRow[]> {
