@@ -15,16 +15,11 @@ export function splice(client: Socket, upstream: Socket, done: () => void): void
   };
   relay(client, upstream, closed);
   relay(upstream, client, closed);
-  client.resume();
-  upstream.resume();
 }
 
 function relay(from: Socket, to: Socket, closed: () => void): void {
-  from.on("data", (chunk) => {
-    if (!to.write(chunk)) from.pause();
-  });
-  to.on("drain", () => from.resume());
-  from.on("end", () => to.end());
+  // Pipe starts the flow, ends `to` when `from` ends, and stops `from` while `to` is full.
+  from.pipe(to);
   from.on("error", () => to.resetAndDestroy());
   from.on("close", () => {
     // Destroyed by us, before its end was seen.
