@@ -32,7 +32,7 @@ export async function up(io: Io, options: UpOptions): Promise<void> {
     const flag = lab.name === "default" ? "" : ` --name ${lab.name}`;
     io.err(`lab ${lab.name} is up: ${lab.hosts.length} hosts in ${seconds} s\n`);
     if (dashboard !== null) {
-      io.err(`  dashboard  ${dashboard}\n`);
+      io.err(`  metrics    ${dashboard}/metrics\n`);
       io.err("  try        flotilla service create --name web --replicas 3 --publish 8080:80 flotilla/demo:1\n");
     }
     io.err(`  engines    flotilla lab docker${flag} 1 ps\n`);
@@ -77,7 +77,7 @@ function render(lab: LabStatus): string {
   const cuts = lab.cuts.map(({ from, to }) => `h${from} -> h${to}`).join(", ");
   return [
     `lab ${lab.name}: ${lab.subnet}.0/24${lab.etcd.length === 0 ? "" : `, etcd ${lab.etcd.join(",")}`}`,
-    ...(lab.dashboard === null ? [] : [`dashboard ${lab.dashboard}`]),
+    ...(lab.dashboard === null ? [] : [`metrics ${lab.dashboard}/metrics`]),
     ...lines,
     ...(cuts === "" ? [] : [`cut: ${cuts}`]),
     "",
