@@ -27,6 +27,7 @@ function removeIfEmpty(dir: string): void {
   try {
     rmdirSync(dir);
   } catch (cause) {
-    if (!["ENOENT", "ENOTEMPTY"].some((code) => isErrno(cause, code))) throw cause;
+    // EBUSY: somebody mounted a disk of its own there.
+    if (!["ENOENT", "ENOTEMPTY", "EBUSY"].some((code) => isErrno(cause, code))) throw cause;
   }
 }
