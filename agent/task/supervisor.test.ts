@@ -238,3 +238,22 @@ test("a half assignment is refused, and the others are followed", async () => {
   await ready("t1");
   expect(supervisor.runner("bad")).toBeUndefined();
 });
+
+test("a release that comes while the container is created starts the task (it waited at READY for ever)", async () => {
+  session();
+  const create = engine.create.bind(engine);
+  let finish: () => void = () => undefined;
+  const created = new Promise<void>((resolve) => (finish = resolve));
+  engine.create = async (request) => {
+    const made = await create(request);
+    await created;
+    return made;
+  };
+  const prepare = sleeper("t1");
+  if (prepare.task !== undefined) prepare.task.desiredState = TaskState.READY;
+  supervisor.assign(true, [prepare], []);
+  await until("being created", () => engine.containers.size === 1);
+  supervisor.assign(false, [sleeper("t1")], []);
+  finish();
+  await ready("t1");
+});
