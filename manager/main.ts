@@ -58,9 +58,9 @@ function hostPort(text: string): { host: string; port: number } {
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
-async function openStore(options: ManagerOptions, log: Logger): Promise<Store> {
+function openStore(options: ManagerOptions, log: Logger): Store {
   if (options.store === "memory") return openMemoryStore();
-  return await openEtcdStore({
+  return openEtcdStore({
     endpoints: options.etcd,
     cluster: options.cluster,
     clock: systemClock,
@@ -74,7 +74,7 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
   const log = createLogger("manager", options.logLevel);
   await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
   await using life = new Lifetime(signal);
-  const store = life.use(await openStore(options, log));
+  const store = life.use(openStore(options, log));
   const metrics = new ManagerMetrics(store, () => dispatcher?.sessionCount ?? 0);
   life.use(metrics);
   let dispatcher: Dispatcher | undefined;

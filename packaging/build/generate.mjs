@@ -45,7 +45,7 @@ function listing(dir, prefix = "") {
       const path = join(prefix, name);
       return statSync(join(dir, path)).isDirectory() ? listing(dir, path) : [path];
     })
-    .sort();
+    .sort((a, b) => (a < b ? -1 : 1));
 }
 
 if (process.argv.includes("--check")) {
