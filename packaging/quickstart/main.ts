@@ -105,10 +105,11 @@ function howToGoOn({ lab, managers }: Cluster): readonly string[] {
   ];
 }
 
+/** After an interrupted `Lab.up` there is nothing left to take down; it is said all the same. */
 async function takeDown(report: Report): Promise<void> {
   const beganMs = systemClock.monotonic();
-  if (await removeLab())
-    report.line(`The cluster is down, in ${seconds(systemClock.monotonic() - beganMs)}; nothing of it is left.`);
+  await removeLab();
+  report.line(`The cluster is down, in ${seconds(systemClock.monotonic() - beganMs)}; nothing of it is left.`);
 }
 
 /** Ctrl-C, kill, a closed terminal: the first ends the run, later ones must not end the clean-up. npm hands signals on, so they come twice. */
