@@ -183,6 +183,79 @@ describe("Dispatcher over gRPC", () => {
     await eventually(drained);
   });
 
+  it("does not take hosts for drained because their agents are away: ambassadors outlive them", async () => {
+    await store.update((tx) => {
+      tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus(), desiredState: TaskState.SHUTDOWN }));
+      for (const id of [nodeId, "node000002"]) tx.create("nodes", makeNode(id, { subnet: `of ${id}` }));
+    });
+    // As after a manager's start: nobody is connected.
+    await clock.advance(1);
+    const { message } = await register();
+    const { messages } = assignments(message.sessionId);
+    const drained = () =>
+      messages.some(({ changes }) => changes.some(({ item }) => item?.$case === "task" && item.value.drained));
+    await eventually(() => messages.length > 0);
+    expect(drained()).toBe(false);
+    await updateStatus({ sessionId: message.sessionId, updates: [], drains: [{ taskId: "t1", activeConnections: 0 }] });
+    await clock.advance(1);
+    // The other host may still have connections to the task; once it is lost it has none.
+    const beat = () =>
+      new Promise<void>((resolve, reject) =>
+        client.heartbeat({ sessionId: message.sessionId }, (error) => (error === null ? resolve() : reject(error))),
+      );
+    for (let i = 0; i < 3; i += 1) {
+      await clock.advance(9_000);
+      await beat();
+    }
+    expect(drained()).toBe(false);
+    await clock.advance(9_000);
+    expect(store.view().nodes.get("node000002")?.status.state).toBe(NodeState.DOWN);
+    await clock.advance(1);
+    await eventually(drained);
+  });
+
+  it("does not call a node lost whose registration is stored and whose session is about to open", async () => {
+    await clock.advance(60_000);
+    const update = store.update.bind(store);
+    let open: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    // As with etcd, where a commit may come by the watch before the answer to the transaction.
+    store.update = async (fn) => {
+      store.update = update;
+      const answer = await update(fn);
+      await gate;
+      return answer;
+    };
+    const states = new Set<number | undefined>();
+    store.subscribe(() => states.add(store.view().nodes.get(nodeId)?.status.state));
+    const registered = register();
+    await eventually(() => store.view().nodes.get(nodeId) !== undefined);
+    await clock.advance(1);
+    open();
+    await registered;
+    await clock.advance(1);
+    expect([...states]).toEqual([NodeState.READY]);
+    // Nor is it forgotten when the call ends in between.
+    expect(dispatcher.isRegistering(nodeId)).toBe(false);
+  });
+
+  it("ends an assignments stream when the agent opens another: no change is sent where nobody reads", async () => {
+    const { message } = await register();
+    const first = assignments(message.sessionId);
+    await eventually(() => first.messages.length === 1);
+    const ended = new Promise((resolve) => first.stream.on("end", resolve));
+    const second = assignments(message.sessionId);
+    await ended;
+    await store.update((tx) =>
+      tx.create("tasks", makeTask("t1", { nodeId, status: { ...makeTask("t1").status, state: TaskState.ASSIGNED } })),
+    );
+    await clock.advance(1);
+    await eventually(() => second.messages.length === 2);
+    expect(first.messages.length).toBe(1);
+  });
+
   it("ignores states that go backwards, and refuses those of another node's tasks", async () => {
     await store.update((tx) => {
       tx.create("tasks", makeTask("mine", { nodeId, status: readyStatus() }));

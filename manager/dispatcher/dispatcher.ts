@@ -47,6 +47,8 @@ export class Dispatcher implements AsyncDisposable {
   readonly #startedMs: number;
   /** When a node without a session was last heard of, on the monotonic clock. */
   readonly #lastSeen = new Map<string, number>();
+  /** Registrations under way, by node. */
+  readonly #registering = new Map<string, number>();
   #onSession: () => void = () => undefined;
 
   constructor(options: DispatcherOptions) {
@@ -69,6 +71,11 @@ export class Dispatcher implements AsyncDisposable {
   hasSession(nodeId: string): boolean {
     const session = this.#sessions.ofNode(nodeId);
     return session !== undefined && !this.#isStale(session);
+  }
+
+  /** Whether the node is being stored as READY and its session is about to open; the end is a session change. */
+  isRegistering(nodeId: string): boolean {
+    return this.#registering.has(nodeId);
   }
 
   /** When the node was last heard of by this manager, on the monotonic clock; its own start when never. */
@@ -185,33 +192,23 @@ export class Dispatcher implements AsyncDisposable {
   #push(): void {
     this.#refreshRoutes();
     this.#settleDrains();
-    for (const session of this.#sessions.all()) session.push?.();
+    for (const session of this.#sessions.all()) session.wakes?.push(true);
   }
 
   #settleDrains(): void {
-    const { store } = this.#options;
-    const served = [...this.#sessions.all()].filter((session) => !this.#isStale(session)).map(({ nodeId }) => nodeId);
-    for (const taskId of this.#drains.settle(served)) {
-      const nodeId = store.view().tasks.get(taskId)?.nodeId ?? "";
+    const view = this.#options.store.view();
+    // Agents come and go, and after a manager's start there is none yet: their ambassadors go on serving meanwhile.
+    // Only a host that is lost has no connections any more.
+    const serving = [...view.nodes.values()].filter(({ status }) => status.state !== NodeState.DOWN);
+    for (const taskId of this.#drains.settle(serving.map(({ meta }) => meta.id))) {
+      const nodeId = view.tasks.get(taskId)?.nodeId ?? "";
       this.#sessions.ofNode(nodeId)?.assignments.touchTask(taskId);
     }
   }
 
   async *#register(request: RegisterRequest, signal: AbortSignal): AsyncGenerator<SessionMessage> {
-    const { node, cluster } = await this.#storeNode(request);
-    signal.throwIfAborted();
-    const { store, log, managers } = this.#options;
-    const nodeId = node.meta.id;
-    const session = this.#sessions.open(
-      nodeId,
-      new AssignmentSet(nodeId, {
-        view: () => store.view(),
-        routes: this.#routes,
-        isDrained: (taskId) => this.#drains.isDrained(taskId),
-      }),
-    );
-    log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
-    this.#onSession();
+    const { managers } = this.#options;
+    const { session, node, cluster } = await this.#begin(request, signal);
     const leave = () => this.#sessions.end(session);
     signal.addEventListener("abort", leave, { once: true });
     try {
@@ -220,6 +217,34 @@ export class Dispatcher implements AsyncDisposable {
     } finally {
       signal.removeEventListener("abort", leave);
       leave();
+    }
+  }
+
+  async #begin(
+    request: RegisterRequest,
+    signal: AbortSignal,
+  ): Promise<{ session: Session; node: Node; cluster: Cluster }> {
+    const { store, log } = this.#options;
+    const { nodeId } = request;
+    this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
+    try {
+      const { node, cluster } = await this.#storeNode(request);
+      signal.throwIfAborted();
+      const session = this.#sessions.open(
+        nodeId,
+        new AssignmentSet(nodeId, {
+          view: () => store.view(),
+          routes: this.#routes,
+          isDrained: (taskId) => this.#drains.isDrained(taskId),
+        }),
+      );
+      log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
+      return { session, node, cluster };
+    } finally {
+      const left = (this.#registering.get(nodeId) ?? 1) - 1;
+      if (left > 0) this.#registering.set(nodeId, left);
+      else this.#registering.delete(nodeId);
+      this.#onSession();
     }
   }
 
@@ -285,15 +310,17 @@ export class Dispatcher implements AsyncDisposable {
   async *#assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {
     const session = this.#sessions.get(sessionId);
     const wakes = new LatestStream<true>(`assignments ${session.nodeId}`);
-    const push = () => wakes.push(true);
     const stop = () => wakes.end();
-    session.push = () => (this.#sessions.isOpen(session) ? push() : stop());
+    // A second stream takes over: what the first one still took would never reach the agent.
+    session.wakes?.end();
+    session.wakes = wakes;
     signal.addEventListener("abort", stop, { once: true });
     try {
       yield session.assignments.complete();
       // What came while the first message was written.
-      push();
+      wakes.push(true);
       for await (const _ of wakes) {
+        if (session.wakes !== wakes) return;
         const message = session.assignments.incremental();
         if (message !== undefined) yield message;
       }
@@ -352,8 +379,6 @@ export class Dispatcher implements AsyncDisposable {
     this.#lastSeen.set(session.nodeId, session.lastSeenMs);
     this.logs.sessionEnded(session.nodeId);
     log.info({ node: session.nodeId, session: session.id }, "session ended");
-    // Its ambassador's connections count no longer: others may be drained now.
-    this.#loop.wake();
     this.#onSession();
   }
 }

@@ -1,5 +1,5 @@
 // Which tasks have been let go of by every ambassador. A task that is about to stop is drained once each node that is
-// being served has said that no connection to it is open. The counts live in memory only: a new leader hears them
+// not lost has said that no connection to it is open, whether or not its agent is connected at the moment. The counts live in memory only: a new leader hears them
 // again from every agent, and until then each agent's own drain timeout decides.
 
 export class Drains {
@@ -26,7 +26,7 @@ export class Drains {
     return this.#drained.has(taskId);
   }
 
-  /** Tasks that have become drained since the last call, given the nodes that are being served. */
+  /** Tasks that have become drained since the last call, given the nodes that are not lost. */
   settle(nodeIds: readonly string[]): string[] {
     const fresh: string[] = [];
     for (const [taskId, byNode] of this.#reports) {

@@ -17,13 +17,17 @@ interface Reader {
   serviceId: string;
   taskId: string;
   options: LogOptions;
-  out: BoundedStream<ServiceLogsResponse>;
+  out: BoundedStream<{ response: ServiceLogsResponse; credited: boolean }>;
   /** Waits until the user has read; the publishers stand in line. */
   credit: Credit;
   /** Subscriptions that agents still publish for. */
   open: Set<string>;
   /** Tasks that were asked for already. */
   asked: Set<string>;
+  /** By task, the time of its newest line. */
+  newestMs: Map<string, number>;
+  /** Tasks whose agent was away and is asked again: lines from before this time have been read. */
+  resumedFromMs: Map<string, number>;
   part: number;
 }
 
@@ -52,6 +56,16 @@ class Credit {
     this.#free = Number.POSITIVE_INFINITY;
     for (const next of this.#waiting.splice(0)) next();
   }
+}
+
+function warn(reader: Reader, warning: string): void {
+  reader.out.push({ response: { lines: [], warning }, credited: false });
+}
+
+/** As the user asked; for tasks that were interrupted, from there on. What one of them had earlier is left out later. */
+function optionsFor({ options, resumedFromMs }: Reader, taskIds: readonly string[]): LogOptions {
+  const from = taskIds.map((id) => resumedFromMs.get(id)).filter((atMs) => atMs !== undefined);
+  return from.length === 0 ? options : { ...options, tail: undefined, sinceMs: Math.min(...from) };
 }
 
 export class LogBroker {
@@ -85,6 +99,8 @@ export class LogBroker {
       credit: new Credit(bufferedMessagesMax),
       open: new Set(),
       asked: new Set(),
+      newestMs: new Map(),
+      resumedFromMs: new Map(),
       part: 0,
     };
     this.#readers.set(id, reader);
@@ -98,9 +114,9 @@ export class LogBroker {
     try {
       this.#ask(reader);
       this.#endIfDone(reader);
-      for await (const response of reader.out) {
+      for await (const { response, credited } of reader.out) {
         yield response;
-        reader.credit.give();
+        if (credited) reader.credit.give();
       }
     } finally {
       unsubscribe();
@@ -120,7 +136,9 @@ export class LogBroker {
         const { reader } = subscription;
         if (!this.#readers.has(reader.id)) throw new ClusterError("cancelled", "the reader of these logs has left");
         await reader.credit.take();
-        reader.out.push({ lines: request.lines, warning: request.error });
+        const lines = request.lines.filter(({ taskId, atMs }) => atMs >= (reader.resumedFromMs.get(taskId) ?? 0));
+        for (const { taskId, atMs } of lines) reader.newestMs.set(taskId, atMs);
+        reader.out.push({ response: { lines, warning: request.error }, credited: true });
       }
     } finally {
       if (subscription !== undefined) this.#publisherEnded(subscription.reader, subscription.subscriptionId);
@@ -132,16 +150,23 @@ export class LogBroker {
     for (const { reader, nodeId: of, subscriptionId } of [...this.#bySubscription.values()]) {
       if (of !== nodeId || !reader.open.has(subscriptionId)) continue;
       const name = this.#store.view().nodes.get(nodeId)?.description.hostname ?? nodeId;
-      reader.out.push({ lines: [], warning: `node ${name} is not connected; its logs are missing from here on` });
+      warn(reader, `node ${name} is not connected; its logs are missing from here on`);
       this.#publisherEnded(reader, subscriptionId);
     }
   }
 
   /** A node's agent has just opened its log stream: readers that follow want to hear from it again. */
   sessionOpened(nodeId: string): void {
+    // With the stream before this one, the agent ended what it had been asked there.
+    this.sessionEnded(nodeId);
     for (const reader of this.#readers.values()) {
       if (!reader.options.follow) continue;
-      for (const id of reader.asked) if (this.#store.view().tasks.get(id)?.nodeId === nodeId) reader.asked.delete(id);
+      for (const id of reader.asked) {
+        if (this.#store.view().tasks.get(id)?.nodeId !== nodeId) continue;
+        reader.asked.delete(id);
+        const newestMs = reader.newestMs.get(id);
+        if (newestMs !== undefined) reader.resumedFromMs.set(id, newestMs);
+      }
       this.#ask(reader);
     }
   }
@@ -149,35 +174,33 @@ export class LogBroker {
   /** Asks the nodes for tasks that they were not asked for yet. */
   #ask(reader: Reader): void {
     const view = this.#store.view();
-    const byNode = new Map<string, Task[]>();
+    /** By node; those that go on where they were interrupted apart. */
+    const groups = new Map<string, Task[]>();
     for (const task of view.tasksOfService(reader.serviceId)) {
       const { id } = task.meta;
       if (reader.asked.has(id) || task.nodeId === "" || (reader.taskId !== "" && reader.taskId !== id)) continue;
       // Nothing to read before there is a container.
       if (task.status.state < TaskState.STARTING && task.status.container === undefined) continue;
       reader.asked.add(id);
-      byNode.set(task.nodeId, [...(byNode.get(task.nodeId) ?? []), task]);
+      const key = `${task.nodeId} ${reader.resumedFromMs.has(id)}`;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [task]);
+      else group.push(task);
     }
-    for (const [nodeId, tasks] of byNode) {
+    for (const tasks of groups.values()) {
+      const nodeId = tasks[0]?.nodeId ?? "";
       const session = this.#sessions.ofNode(nodeId);
       const name = view.nodes.get(nodeId)?.description.hostname ?? nodeId;
-      if (session?.logs === undefined) {
-        reader.out.push({
-          lines: [],
-          warning: `node ${name} is not connected; logs of its ${tasks.length} tasks are missing`,
-        });
-        continue;
-      }
       reader.part += 1;
       const subscriptionId = `${reader.id}.${reader.part}`;
+      const taskIds = tasks.map(({ meta }) => meta.id);
+      const options = optionsFor(reader, taskIds);
+      if (session?.logs?.push({ id: subscriptionId, closed: false, taskIds, options }) !== true) {
+        warn(reader, `node ${name} is not connected; logs of its ${tasks.length} tasks are missing`);
+        continue;
+      }
       reader.open.add(subscriptionId);
       this.#bySubscription.set(subscriptionId, { reader, nodeId, subscriptionId });
-      session.logs.push({
-        id: subscriptionId,
-        closed: false,
-        taskIds: tasks.map(({ meta }) => meta.id),
-        options: reader.options,
-      });
     }
   }
 

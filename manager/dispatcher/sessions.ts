@@ -1,7 +1,7 @@
 // The agents that are connected now. A session begins with Register and ends with its stream, when heartbeats stop
 // coming, or when the node registers again: then the newer one wins, and the older agent is told so.
 
-import { BoundedStream, type Clock, ClusterError, type Rng } from "../../lib/mod.js";
+import { BoundedStream, type Clock, ClusterError, type LatestStream, type Rng } from "../../lib/mod.js";
 import type { LogSubscription, SessionMessage } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { AssignmentSet } from "./assignments.js";
 
@@ -21,7 +21,7 @@ export interface Session {
   readonly messages: BoundedStream<SessionMessage>;
   readonly assignments: AssignmentSet;
   /** Wakes the assignments stream; absent until the agent has opened it. */
-  push: (() => void) | undefined;
+  wakes: LatestStream<true> | undefined;
   /** Absent until the agent has opened it. */
   logs: BoundedStream<LogSubscription> | undefined;
 }
@@ -50,7 +50,7 @@ export class Sessions {
       lastSeenMs: this.#clock.monotonic(),
       messages: new BoundedStream(`session ${id}`, 100, () => this.#forget(session)),
       assignments,
-      push: undefined,
+      wakes: undefined,
       logs: undefined,
     };
     this.#byId.set(id, session);
@@ -96,11 +96,7 @@ export class Sessions {
     if (!this.#byId.delete(session.id)) return;
     if (this.#byNode.get(session.nodeId) === session) this.#byNode.delete(session.nodeId);
     session.logs?.end();
-    session.push?.();
+    session.wakes?.end();
     this.#onEnd(session);
-  }
-
-  isOpen(session: Session): boolean {
-    return this.#byId.has(session.id);
   }
 }

@@ -60,7 +60,8 @@ export class NodeMonitor implements AsyncDisposable {
     const { dispatcher, clock, lostAfterMs = lostAfterMsDefault } = this.#options;
     const { id } = node.meta;
     if (dispatcher.hasSession(id)) return { wanted: { state: NodeState.READY, message: "connected" } };
-    if (node.status.state === NodeState.DOWN) return {};
+    // Stored as READY before its session is open: the monitor is woken when it is, or will not be.
+    if (node.status.state === NodeState.DOWN || dispatcher.isRegistering(id)) return {};
     const seenMs = dispatcher.lastSeenMs(id);
     const unknownAtMs = dispatcher.wasSeen(id) ? seenMs : seenMs + heartbeatPeriodMs * heartbeatsMissedMax;
     const lostAtMs = seenMs + lostAfterMs + (dispatcher.wasSeen(id) ? 0 : startGraceMs);
@@ -96,12 +97,15 @@ export class NodeMonitor implements AsyncDisposable {
       const ids = tasks.slice(0, orphansPerTransaction).map(({ meta }) => meta.id);
       // The node may have come back between two transactions: what is left of its tasks is its own again.
       if (dispatcher.hasSession(nodeId)) return;
-      await store.update((tx) => {
+      const isLost = await store.update((tx) => {
+        if (tx.nodes.get(nodeId)?.status.state !== NodeState.DOWN) return false;
         for (const id of ids) {
           const task = tx.tasks.get(id);
           if (task !== undefined && !isTerminal(task.status.state)) tx.put("tasks", orphan(task, clock.now()));
         }
+        return true;
       });
+      if (!isLost) return;
       log.info({ node: nodeId, tasks: ids.length }, "tasks of a lost node orphaned");
     }
   }

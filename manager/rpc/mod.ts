@@ -47,7 +47,7 @@ export class Handlers {
   ): handleServerStreamingCall<Req, Res> {
     return (call) => {
       const controller = new AbortController();
-      call.on("cancelled", () => controller.abort(new ClusterError("cancelled", "the caller went away")));
+      call.on("cancelled", () => controller.abort(callerGone()));
       // A broken connection also ends in "cancelled"; without a listener its error event would end the process.
       call.on("error", (error) => controller.abort(error));
       void (async () => {
@@ -56,7 +56,7 @@ export class Handlers {
             if (controller.signal.aborted) break;
             if (!call.write(response)) await drained(call, controller.signal);
           }
-          this.#observe(method, "ok");
+          this.#observe(method, controller.signal.aborted ? "cancelled" : "ok");
           call.end();
         } catch (thrown) {
           if (controller.signal.aborted) {
@@ -80,7 +80,8 @@ export class Handlers {
           this.#observe(method, "ok");
           callback(null, response);
         } catch (thrown) {
-          callback(this.#failed(method, thrown));
+          // Reading breaks off when the caller goes away; nobody is left to be told.
+          callback(this.#failed(method, call.cancelled ? callerGone() : thrown));
         }
       })();
     };
@@ -94,6 +95,10 @@ export class Handlers {
     else this.#log.debug({ method, code: error.code, error: error.message }, "call refused");
     return toStatus(error);
   }
+}
+
+function callerGone(): ClusterError {
+  return new ClusterError("cancelled", "the caller went away");
 }
 
 function drained<Req, Res>(call: ServerWritableStream<Req, Res>, signal: AbortSignal): Promise<void> {
