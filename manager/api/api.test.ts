@@ -103,6 +103,7 @@ describe("updateNode", () => {
     await expect(updateNode(store, clock, { ...request, labelsRemove: ["rack"] })).rejects.toThrow(
       /has no label "rack"/,
     );
+    await expect(updateNode(store, clock, { ...request, availability: 99 as never })).rejects.toThrow(/^availability:/);
     const bare = await updateNode(store, clock, { ...request, labelsRemove: ["zone"] });
     expect(bare.node?.spec?.labels).toEqual({});
   });

@@ -53,6 +53,13 @@ function checkLabels(labels: Readonly<Record<string, string>>): Violation[] {
 
 export async function updateNode(store: Store, clock: Clock, request: UpdateNodeRequest): Promise<NodeStateMessage> {
   const violations = checkLabels(request.labelsAdd);
+  if (!Object.values<number>(NodeAvailability).includes(request.availability))
+    violations.push({
+      field: "availability",
+      value: String(request.availability),
+      rule: "must be active, cordoned or drained",
+      fix: "use a client of this version",
+    });
   if (violations.length > 0) throw ClusterError.invalid(violations);
   const id = await store.update((tx) => {
     const node = findNode(tx, request.node);

@@ -18,6 +18,7 @@ import { createService, removeService, scaleService, updateService } from "../or
 import {
   abortRollout,
   applySteps,
+  isUnderWay,
   type Making,
   pauseRollout,
   resumeRollout,
@@ -50,28 +51,39 @@ function checked(message: ServiceSpecMessage | undefined): ServiceSpec {
   return result.spec;
 }
 
+/**
+ * What other services publish. While a rollout is under way, that includes what it may go back to: a failed update
+ * that is undone must find its ports free.
+ */
+function publishedByOthers(view: View, ownId: string): Map<number, Service> {
+  const taken = new Map<number, Service>();
+  for (const service of view.services.values()) {
+    if (service.meta.id === ownId) continue;
+    const rollout = view.rollouts.get(service.rolloutId);
+    const from = isUnderWay(rollout) ? view.revisionOfService(service.meta.id, rollout.fromRevision) : undefined;
+    for (const { publishedPort } of [...service.spec.ports, ...(from?.spec.ports ?? [])])
+      if (publishedPort !== 0) taken.set(publishedPort, service);
+  }
+  return taken;
+}
+
 /** A published port answers on every host, so only one service can have it. */
 function refuseTakenPorts(view: View, spec: ServiceSpec, ownId: string): void {
-  const wanted = new Map(
-    spec.ports.flatMap(({ publishedPort }, i) => (publishedPort === 0 ? [] : [[publishedPort, i] as const])),
-  );
-  if (wanted.size === 0) return;
-  const violations = [...view.services.values()].flatMap((other) =>
-    other.meta.id === ownId
-      ? []
-      : other.spec.ports.flatMap(({ publishedPort }) => {
-          const at = wanted.get(publishedPort);
-          if (publishedPort === 0 || at === undefined) return [];
-          return [
-            {
-              field: `ports[${at}].published`,
-              value: String(publishedPort),
-              rule: `must not be published by another service, and service ${other.spec.name} publishes it`,
-              fix: "publish another port",
-            },
-          ];
-        }),
-  );
+  if (spec.ports.every(({ publishedPort }) => publishedPort === 0)) return;
+  const taken = publishedByOthers(view, ownId);
+  const violations = spec.ports.flatMap(({ publishedPort }, i) => {
+    const other = taken.get(publishedPort);
+    if (other === undefined) return [];
+    const isLeaving = other.spec.ports.every((port) => port.publishedPort !== publishedPort);
+    return [
+      {
+        field: `ports[${i}].published`,
+        value: String(publishedPort),
+        rule: `must not be published by another service, and service ${other.spec.name} publishes it${isLeaving ? " until its rollout has ended" : ""}`,
+        fix: "publish another port",
+      },
+    ];
+  });
   if (violations.length > 0)
     throw new ClusterError("already_exists", ClusterError.invalid(violations).message, { violations });
 }

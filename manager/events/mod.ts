@@ -5,7 +5,7 @@ import { BoundedStream, type Clock } from "../../lib/mod.js";
 import { type Event, NodeAvailability, NodeState, RolloutState, type Task, TaskState } from "../../proto/mod.js";
 import type { Change, Commit, Store } from "../store/mod.js";
 
-/** Events that are remembered, and that a slow reader may be behind. */
+/** Events that are remembered, at least; and those that a slow reader may be behind beyond what it asked for. */
 const rememberedMax = 1_000;
 
 type Told = Omit<Event, "sequence" | "atMs">;
@@ -112,7 +112,7 @@ export class EventLog implements Disposable {
 
   /** Remembered events since `sinceMs` when it is not 0, then new ones. `resync_required` for a reader too slow. */
   watch(sinceMs: number, signal: AbortSignal): AsyncIterable<Event> {
-    const reader: BoundedStream<Event> = new BoundedStream("events", 2 * rememberedMax, () =>
+    const reader: BoundedStream<Event> = new BoundedStream("events", 3 * rememberedMax, () =>
       this.#readers.delete(reader),
     );
     if (sinceMs > 0) for (const event of this.#remembered) if (event.atMs >= sinceMs) reader.push(event);

@@ -1,0 +1,67 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { seededRng } from "../../lib/mod.js";
+import { Protocol, RolloutState, type ServiceSpec } from "../../proto/mod.js";
+import { FakeClock } from "../../test/kit/clock.js";
+import { makeSpec } from "../../test/kit/objects.js";
+import { openMemoryStore, type Store } from "../store/mod.js";
+import { ensureCluster } from "./cluster.js";
+import { Services } from "./services.js";
+
+function specOf(name: string, image: string, publishedPort: number): ServiceSpec {
+  return {
+    ...makeSpec({ name, image }),
+    ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort, name: "" }],
+  };
+}
+
+describe("Services", () => {
+  let store: Store;
+  let services: Services;
+
+  beforeEach(async () => {
+    store = openMemoryStore();
+    const clock = new FakeClock();
+    await ensureCluster(store, "test", clock, seededRng(1));
+    services = new Services({ store, clock, rng: seededRng(2) });
+  });
+
+  afterEach(() => store[Symbol.asyncDispose]());
+
+  const create = (spec: ServiceSpec, requestId = "") => services.create({ spec, requestId });
+  const update = (spec: ServiceSpec) =>
+    services.update({ service: spec.name, spec, version: 0, force: false, requestId: "" });
+
+  it("answers a request that is sent again as before, also after other changes", async () => {
+    const { service } = await create(specOf("web", "one", 8080), "r1");
+    await services.scale({ service: "web", replicas: 3, requestId: "r2" });
+    const again = await create(specOf("web", "one", 8080), "r1");
+    expect(again.service?.meta?.id).toBe(service?.meta?.id);
+    await services.scale({ service: "web", replicas: 5, requestId: "r3" });
+    expect((await services.scale({ service: "web", replicas: 3, requestId: "r2" })).service?.spec?.mode).toEqual({
+      $case: "replicated",
+      value: { replicas: 5 },
+    });
+    await expect(create(specOf("web", "one", 8080), "r9")).rejects.toMatchObject({ code: "already_exists" });
+    expect(store.view().services.size).toBe(1);
+  });
+
+  it("keeps the ports of a rollout that may be undone from other services until it has ended", async () => {
+    await create(specOf("web", "one", 8080));
+    const { rollout } = await update(specOf("web", "two", 0));
+    await expect(create(specOf("api", "api", 8080))).rejects.toMatchObject({
+      code: "already_exists",
+      message: expect.stringContaining("service web publishes it until its rollout has ended") as string,
+    });
+    await services.abortRollout({ service: "web", requestId: "" });
+    expect(store.view().serviceByName("web")?.spec.ports[0]?.publishedPort).toBe(8080);
+
+    await update(specOf("web", "two", 0));
+    for (const under of [...store.view().rollouts.values()])
+      await store.update((tx) => tx.put("rollouts", { ...under, state: RolloutState.COMPLETED }));
+    await create(specOf("api", "api", 8080));
+    expect(rollout?.fromRevision).toBe(1);
+    await expect(services.rollback({ service: "web", toRevision: 1, requestId: "" })).rejects.toMatchObject({
+      code: "already_exists",
+    });
+  });
+});
