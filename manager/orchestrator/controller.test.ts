@@ -3,7 +3,8 @@
 import { afterEach, expect, test } from "vitest";
 import { type Logger, Lifetime, silentLogger, systemClock, systemRng } from "../../lib/mod.js";
 import { type Node, NodeAvailability, NodeState, type ServiceSpec, type Task, TaskState } from "../../proto/mod.js";
-import { makeNode, makeSpec, readyStatus } from "../../test/kit/objects.js";
+import { FakeClock } from "../../test/kit/clock.js";
+import { makeNode, makeRevision, makeService, makeSpec, readyStatus } from "../../test/kit/objects.js";
 import { applyStatus } from "../dispatcher/mod.js";
 import { applySteps, type ServiceParts } from "../rollout/mod.js";
 import { Scheduler } from "../scheduler/mod.js";
@@ -168,4 +169,23 @@ test("a new leader goes on from what is stored: a rollout begun by the one befor
   const { rollout } = partsOf(again.view(), id);
   // One slot at a time: the empty one first.
   expect(rollout?.slots.map(({ slot, taskId }) => [slot, taskId !== ""])).toEqual([[1, true]]);
+});
+
+test("a service whose objects are broken does not hold up the others", async () => {
+  const store = lifetime.use(openMemoryStore());
+  const clock = new FakeClock();
+  const errors: unknown[] = [];
+  const telling = { ...log, error: (fields: unknown) => void errors.push(fields) } as unknown as Logger;
+  lifetime.use(new Orchestrator({ store, clock, rng: systemRng, log: telling })).start();
+  // Its revision is missing.
+  await store.update((tx) => tx.create("services", makeService({ spec: makeSpec({ name: "broken" }) })));
+  await clock.advance(20);
+  expect(errors).toMatchObject([{ service: "service-web" }]);
+  await create(store, makeSpec({ name: "sound", replicas: 2 }));
+  await clock.advance(20);
+  expect(tasksOf(store.view()).map(({ serviceName }) => serviceName)).toEqual(["sound", "sound"]);
+  // And it is tried again, and done once it was put right.
+  await store.update((tx) => tx.create("revisions", makeRevision(makeService())));
+  await clock.advance(10_000);
+  expect(store.view().tasks.size).toBe(3);
 });

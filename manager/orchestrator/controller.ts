@@ -1,7 +1,7 @@
 // The loop around planService: keeps which services to look at, plans each inside a transaction on the newest view,
 // and writes. All state is in the store; a new leader starts with every service to look at.
 
-import { type Clock, type Logger, messageOf, ReconcileLoop, type Rng } from "../../lib/mod.js";
+import { type Clock, ClusterError, type Logger, messageOf, ReconcileLoop, type Rng } from "../../lib/mod.js";
 import { stateName } from "../../deploy/strategy/mod.js";
 import { type Node, type Rollout, RolloutState } from "../../proto/mod.js";
 import { applySteps, rolloutStateName, type Step } from "../rollout/mod.js";
@@ -12,6 +12,8 @@ import { planService, type ServicePlan } from "./plan.js";
 const writesPerUpdate = 90;
 /** Services that are planned and written at the same time. */
 const servicesAtOnce = 16;
+/** A service whose plan breaks a rule is tried again so often: its objects may be put right. */
+const brokenRetryMs = 10_000;
 /** Long enough to gather the statuses of one batch, short beside the time a container takes to start. */
 const debounceMsDefault = 5;
 
@@ -110,10 +112,16 @@ export class Orchestrator implements AsyncDisposable {
         try {
           await this.#reconcile(id, signal);
         } catch (thrown) {
-          // It is looked at again with the loop's next run, and the others are not held up.
-          this.#dirty.add(id);
-          failure = thrown;
-          log.debug({ service: id, error: messageOf(thrown) }, "service not reconciled");
+          if (thrown instanceof ClusterError) {
+            // The store's trouble: looked at again with the loop's next run, which waits longer each time.
+            this.#dirty.add(id);
+            failure = thrown;
+            log.debug({ service: id, error: messageOf(thrown) }, "service not reconciled");
+          } else {
+            // This service's own trouble: the others must not wait for it.
+            this.#wakes.set(id, clock.now() + brokenRetryMs);
+            log.error({ service: id, err: thrown }, "service cannot be planned");
+          }
         }
       }
     };
