@@ -42,8 +42,10 @@ export interface ManagerOptions {
   logLevel: LogLevel;
 }
 
-/** The largest message that is taken or sent, bytes; grpc-js's default for receiving, stated. */
-const messageBytesMax = 4 * 1024 * 1024;
+/** The largest message that is taken, bytes; grpc-js's default, stated. */
+const receiveBytesMax = 4 * 1024 * 1024;
+/** The largest that is sent, and that agents and the command line take: all routes at once, or all tasks of a service. */
+const sendBytesMax = 64 * 1024 * 1024;
 
 export function productVersion(): string {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -101,7 +103,6 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
   dispatcher = life.use(
     new Dispatcher({ ...parts, log: log.child({ part: "dispatcher" }), managers: [options.listen] }),
   );
-  life.use(new NodeMonitor({ ...parts, dispatcher, log: log.child({ part: "nodes" }) }));
   const orchestrator = life.use(new Orchestrator({ ...parts, log: log.child({ part: "orchestrator" }) }));
   orchestrator.start();
   const scheduler = life.use(new Scheduler({ ...parts, log: log.child({ part: "scheduler" }) }));
@@ -110,8 +111,8 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
 
   const handlers = new Handlers(log.child({ part: "calls" }), metrics.observeCall);
   const server = new Server({
-    "grpc.max_receive_message_length": messageBytesMax,
-    "grpc.max_send_message_length": messageBytesMax,
+    "grpc.max_receive_message_length": receiveBytesMax,
+    "grpc.max_send_message_length": sendBytesMax,
     // A peer whose host is gone says nothing: pings find out, and let idle streams live.
     "grpc.keepalive_time_ms": 5_000,
     "grpc.keepalive_timeout_ms": 5_000,
@@ -123,6 +124,8 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
   );
   await listen(server, options.listen);
   life.defer(() => stop(server));
+  // Ends before the server: sessions that end because this manager does are no news of their nodes.
+  life.use(new NodeMonitor({ ...parts, dispatcher, log: log.child({ part: "nodes" }) }));
   serving = true;
   log.info({ listen: options.listen, http: options.httpListen }, "manager serves");
   await new Promise<void>((resolve) => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
-import { seededRng, silentLogger } from "../../lib/mod.js";
+import { ClusterError, seededRng, silentLogger } from "../../lib/mod.js";
 import { fromServiceError } from "../../proto/errors.js";
 import {
   AssignmentsKind,
@@ -324,6 +324,40 @@ describe("Dispatcher over gRPC", () => {
     expect(dispatcher.hasSession(nodeId)).toBe(true);
     await clock.advance(15_001);
     await eventually(() => !dispatcher.hasSession(nodeId));
+  });
+
+  it("calls nobody lost because this process stood still", async () => {
+    const { message } = await register();
+    await store.update((tx) => tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus() })));
+    await clock.advance(1_000);
+    // Timers come late, and before anything that waits in the sockets.
+    const { monotonic } = clock;
+    clock.monotonic = () => monotonic.call(clock) + 60_000;
+    await clock.advance(5_000);
+    expect(dispatcher.hasSession(nodeId)).toBe(true);
+    expect(store.view().tasks.get("t1")?.status.state).toBe(TaskState.RUNNING);
+    await new Promise<void>((resolve, reject) =>
+      client.heartbeat({ sessionId: message.sessionId }, (error) => (error === null ? resolve() : reject(error))),
+    );
+    // Whoever is silent from now on is lost as ever.
+    await clock.advance(16_000);
+    expect(store.view().nodes.get(nodeId)?.status.state).toBe(NodeState.DOWN);
+    expect(store.view().tasks.get("t1")?.status.state).toBe(TaskState.ORPHANED);
+  });
+
+  it("does not call a node lost that tries to register while the store takes no writes", async () => {
+    const { stream } = await register();
+    stream.cancel();
+    await eventually(() => !dispatcher.hasSession(nodeId));
+    await clock.advance(14_000);
+    const update = store.update.bind(store);
+    store.update = () => Promise.reject(new ClusterError("unavailable", "no quorum"));
+    await expect(register()).rejects.toMatchObject({ code: 14 });
+    store.update = update;
+    await clock.advance(10_000);
+    expect(store.view().nodes.get(nodeId)?.status.state).toBe(NodeState.UNKNOWN);
+    await clock.advance(6_000);
+    expect(store.view().nodes.get(nodeId)?.status.state).toBe(NodeState.DOWN);
   });
 
   it("gives nodes that it never heard of time to find it", async () => {

@@ -44,7 +44,7 @@ export class Dispatcher implements AsyncDisposable {
   readonly #dirtyServices = new Set<string>();
   readonly #loop: ReconcileLoop;
   readonly #unsubscribe: () => void;
-  readonly #startedMs: number;
+  #startedMs: number;
   /** When a node without a session was last heard of, on the monotonic clock. */
   readonly #lastSeen = new Map<string, number>();
   /** Registrations under way, by node. */
@@ -90,6 +90,14 @@ export class Dispatcher implements AsyncDisposable {
 
   get sessionCount(): number {
     return this.#sessions.size;
+  }
+
+  /** Counts every node as heard of just now: this process stood still, and what they said waits unread. */
+  pardon(): void {
+    const nowMs = this.#options.clock.monotonic();
+    this.#startedMs = nowMs;
+    for (const nodeId of this.#lastSeen.keys()) this.#lastSeen.set(nodeId, nowMs);
+    for (const session of this.#sessions.all()) session.lastSeenMs = nowMs;
   }
 
   /** Ends sessions whose heartbeats have stopped; answers when to look again, on the monotonic clock. */
@@ -240,6 +248,11 @@ export class Dispatcher implements AsyncDisposable {
       );
       log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
       return { session, node, cluster };
+    } catch (failure) {
+      // It lives, and is only not taken for now: an outage of the store must not make its tasks orphans.
+      if (failure instanceof ClusterError && (failure.retryable || failure.code === "unknown_outcome"))
+        this.#lastSeen.set(nodeId, this.#options.clock.monotonic());
+      throw failure;
     } finally {
       const left = (this.#registering.get(nodeId) ?? 1) - 1;
       if (left > 0) this.#registering.set(nodeId, left);

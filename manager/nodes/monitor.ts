@@ -10,6 +10,10 @@ import type { Store } from "../store/mod.js";
 export const lostAfterMsDefault = 15_000;
 /** A manager that has just started gives agents this much longer to find it. */
 const startGraceMs = 15_000;
+/** How often the monitor looks at the clock, to know when the process stood still. */
+const tickMs = 5_000;
+/** After a pause of this process as long as this, nobody's silence counts. */
+const stoodStillMs = 10_000;
 /** Tasks that are orphaned in one transaction. */
 const orphansPerTransaction = 80;
 
@@ -26,10 +30,14 @@ export class NodeMonitor implements AsyncDisposable {
   readonly #options: NodeMonitorOptions;
   readonly #loop: ReconcileLoop;
   readonly #unsubscribe: () => void;
+  #tickedMs: number;
+  #cancelTick: () => void;
 
   constructor(options: NodeMonitorOptions) {
     const { store, dispatcher, clock, rng, log } = options;
     this.#options = options;
+    this.#tickedMs = clock.monotonic();
+    this.#cancelTick = clock.after(tickMs, () => this.#tick());
     this.#loop = new ReconcileLoop({ name: "node monitor", clock, rng, log, run: () => this.#run() });
     dispatcher.onSessionChange(() => this.#loop.wake());
     this.#unsubscribe = store.subscribe(({ changes }) => {
@@ -40,13 +48,32 @@ export class NodeMonitor implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#unsubscribe();
+    this.#cancelTick();
     await this.#loop[Symbol.asyncDispose]();
+  }
+
+  #tick(): void {
+    this.#noticeStandstill();
+    this.#tickedMs = this.#options.clock.monotonic();
+    this.#cancelTick = this.#options.clock.after(tickMs, () => this.#tick());
+  }
+
+  /** Late timers run before what waits in the sockets is read: heartbeats may be there that nobody has seen. */
+  #noticeStandstill(): void {
+    const { dispatcher, clock, log } = this.#options;
+    const silentMs = clock.monotonic() - this.#tickedMs;
+    if (silentMs < stoodStillMs) return;
+    this.#tickedMs = clock.monotonic();
+    log.warn({ ms: Math.round(silentMs) }, "this manager stood still: nodes get time to be heard again");
+    dispatcher.pardon();
   }
 
   async #run(): Promise<{ wakeAtMs: number | undefined }> {
     const { store, dispatcher, clock } = this.#options;
+    this.#noticeStandstill();
     let nextMs = dispatcher.expireSessions();
     for (const node of [...store.view().nodes.values()]) {
+      this.#noticeStandstill();
       const { wanted, againAtMs } = this.#judge(node);
       if (againAtMs !== undefined) nextMs = Math.min(nextMs ?? againAtMs, againAtMs);
       if (wanted !== undefined && wanted.state !== node.status.state) await this.#set(node.meta.id, wanted);
