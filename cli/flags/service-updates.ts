@@ -78,7 +78,7 @@ export function rolling(prefix: "update" | "rollback"): ServiceFlag[] {
     ),
     one(
       group,
-      { long: `${prefix}-min-healthy-time`, value: "DURATION", help: "ready this long counts as good (default 0s)" },
+      { long: `${prefix}-min-healthy-time`, value: "DURATION", help: "ready this long counts as good (default 1s)" },
       as.duration,
       (spec, value) => {
         config(spec).minHealthyTimeMs = value;

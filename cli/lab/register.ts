@@ -1,7 +1,7 @@
 // `flotilla lab …`: several real Docker hosts on this machine. Only the command line is here; packaging/lab does the work.
 import type { Command } from "commander";
 import { ClusterError } from "../../lib/mod.js";
-import { Lab, PARTS, type Part, type UpOptions } from "../../packaging/lab/mod.js";
+import { Lab, PARTS, type Part, STORE_KINDS, type UpOptions } from "../../packaging/lab/mod.js";
 import { Failure, UsageError, exits } from "../exit.js";
 import { type Io, processIo } from "../io.js";
 import { down, logs, status, up } from "./commands.js";
@@ -38,7 +38,7 @@ export function registerLab(program: Command, io: Io = processIo()): void {
     .description("bring up a lab, or what is not running of it")
     .option(...NAME)
     .option("--hosts <n>", "number of hosts", "3")
-    .option("--store <kind>", "where managers keep the cluster: etcd (real servers), raft or memory", "etcd")
+    .option("--store <kind>", "where managers keep the cluster: etcd (real servers) or memory", "etcd")
     .option("--managers <n>", "number of managers", "1")
     .option("--etcd-members <n>", "1, 3 or 5 (default: 3 with 3 hosts or more, else 1)")
     .option("--label <[HOST:]KEY=VALUE>", "label of all nodes, or of one host: 2:zone=b (repeatable)", collect, [])
@@ -211,7 +211,7 @@ function upOptions(flags: UpFlags): UpOptions {
   return {
     name: flags.name,
     hosts,
-    store: oneOf("store", flags.store, ["etcd", "raft", "memory"] as const),
+    store: oneOf("store", flags.store, STORE_KINDS),
     managers: wholeNumber("managers", flags.managers, 1, 7),
     ...(flags.etcdMembers === undefined ? {} : { etcdMembers: wholeNumber("etcd-members", flags.etcdMembers, 1, 5) }),
     labels: everywhere,

@@ -27,7 +27,7 @@ test("a spec with a name and an image gets every default", () => {
     monitorMs: 5000,
     failureAction: FailureAction.PAUSE,
     maxFailureRatio: 0,
-    minHealthyTimeMs: 0,
+    minHealthyTimeMs: 1_000,
     progressDeadlineMs: 600_000,
   };
   expect(checked).toEqual({
@@ -122,6 +122,13 @@ test.each<[string, object, string, RegExp, RegExp]>([
     /leave/,
   ],
   ["little memory", task({ limits: { memoryBytes: 1024 } }), "limits.memory", /6 MiB/, /64m/],
+  [
+    "cpus that round to none",
+    task({ reservations: { nanoCpus: 100_000 } }),
+    "reservations.cpus",
+    /0\.001 to 1024/,
+    /0\.5/,
+  ],
   ["few cpus", task({ reservations: { nanoCpus: 5 } }), "reservations.cpus", /0\.001 to 1024/, /0\.5/],
   [
     "reservation above limit",
@@ -146,6 +153,13 @@ test.each<[string, object, string, RegExp, RegExp]>([
     /leave/,
   ],
   ["port 0", { ports: [{ targetPort: 0 }] }, "ports[0].target", /1 to 65535/, /80/],
+  [
+    "a port of Flotilla's own",
+    { ports: [{ targetPort: 80, publishedPort: 7400 }] },
+    "ports[0].published",
+    /7402, 7443, where Flotilla's own/,
+    /8080/,
+  ],
   ["port 70000", { ports: [{ targetPort: 80, publishedPort: 70_000 }] }, "ports[0].published", /65535/, /8080/],
   [
     "a target port twice",

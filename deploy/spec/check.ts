@@ -102,6 +102,13 @@ function checkPorts(ports: readonly PortSpec[], problems: Problems): PortSpec[] 
     once(targets, `${port.targetPort}/${protocol}`, `${field}.target`, port.targetPort, i);
     if (port.publishedPort !== 0) {
       problems.whole(`${field}.published`, port.publishedPort, 8080, 1, 65_535);
+      if (limits.ownPorts.includes(port.publishedPort))
+        problems.add(
+          `${field}.published`,
+          port.publishedPort,
+          `must not be one of ${limits.ownPorts.join(", ")}, where Flotilla's own processes listen`,
+          "publish for example 8080",
+        );
       once(published, `${port.publishedPort}/${protocol}`, `${field}.published`, port.publishedPort, i);
     }
     if (port.name !== "") {
@@ -172,7 +179,7 @@ function checkUpdate(field: string, message: UpdateMessage | undefined, problems
     monitorMs: problems.duration(`${field}.monitor`, message?.monitorMs, 5000),
     failureAction: action === FailureAction.UNSPECIFIED ? FailureAction.PAUSE : action,
     maxFailureRatio: ratio,
-    minHealthyTimeMs: problems.duration(`${field}.min_healthy_time`, message?.minHealthyTimeMs, 0),
+    minHealthyTimeMs: problems.duration(`${field}.min_healthy_time`, message?.minHealthyTimeMs, 1_000),
     progressDeadlineMs: problems.duration(`${field}.progress_deadline`, message?.progressDeadlineMs, 600_000),
   };
   // A task that cannot count as good in time would fail every rollout.

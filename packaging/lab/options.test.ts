@@ -27,7 +27,7 @@ describe("resolve", () => {
 
   it("gives two hosts one etcd member, for two would be worse than one", () => {
     expect(resolve({ hosts: 2 }).etcdMembers).toBe(1);
-    expect(resolve({ hosts: 3, store: "raft" }).etcdMembers).toBe(0);
+    expect(resolve({ hosts: 3, store: "memory" }).etcdMembers).toBe(0);
   });
 
   it.each<[LabOptions, string]>([

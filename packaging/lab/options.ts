@@ -2,8 +2,8 @@
 // option costs one clear message and no clean-up. Pure; addresses are derived here and nowhere else.
 import { ClusterError } from "../../lib/mod.js";
 
-export type StoreKind = "etcd" | "raft" | "memory";
-export const STORE_KINDS: readonly StoreKind[] = ["etcd", "raft", "memory"];
+export type StoreKind = "etcd" | "memory";
+export const STORE_KINDS: readonly StoreKind[] = ["etcd", "memory"];
 export type ImageSet = "busybox" | "demo";
 export const IMAGE_SETS: readonly ImageSet[] = ["busybox", "demo"];
 

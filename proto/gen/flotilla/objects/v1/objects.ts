@@ -445,7 +445,7 @@ export interface UpdateConfig {
   maxFailureRatio?:
     | number
     | undefined;
-  /** A new task counts as good after being ready this long without a break. Default 0. */
+  /** A new task counts as good after being ready this long without a break. Default 1,000. */
   minHealthyTimeMs?:
     | number
     | undefined;
