@@ -1,5 +1,7 @@
-#!/usr/bin/env node
-// The `flotilla` command.
+#!/bin/sh
+// 2>/dev/null; exec node -- "$0" "$@"
+// The `flotilla` command. The line above is a comment here and a command to the shell: without the --, Node 20 takes an
+// `--env-file` that is meant for `service create` as its own, and ends with "node: FILE: not found".
 
 import { processIo } from "./io.js";
 import { clientVersionText } from "./version.js";

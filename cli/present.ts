@@ -1,7 +1,7 @@
 // Errors for people: the message, its cause, and what to type next; and the code to end with.
 
 import { CommanderError } from "commander";
-import { ClusterError, describeViolation, messageOf } from "../lib/errors.js";
+import { ClusterError, describeViolation, messageOf, type Violation } from "../lib/errors.js";
 import { Failure, UsageError, exits, type Exit } from "./exit.js";
 import { plain, plainLines } from "./screen/text.js";
 
@@ -19,13 +19,22 @@ export function present(thrown: unknown, command: string): Presented {
     return { exit: exits.usage, text };
   }
   if (thrown instanceof UsageError)
-    return { exit: exits.usage, text: `${lines("error", thrown.violations.map(describeViolation))}${help(command)}` };
+    return { exit: exits.usage, text: `${lines("error", thrown.violations.map(described))}${help(command)}` };
   if (thrown instanceof Failure)
     return {
       exit: thrown.exit,
-      text: lines("error", [thrown.message]) + lines("cause", thrown.why) + lines("next", thrown.next),
+      // Leaving is no error.
+      text:
+        lines(thrown.exit === exits.detached ? "" : "error", [thrown.message]) +
+        lines("cause", thrown.why) +
+        lines("next", thrown.next),
     };
-  if (thrown instanceof ClusterError) return { exit: exits.error, text: presentCluster(thrown, command) };
+  if (thrown instanceof ClusterError)
+    // What the managers find wrong in a spec is as wrong as what is found here.
+    return {
+      exit: thrown.code === "invalid_argument" ? exits.usage : exits.error,
+      text: presentCluster(thrown, command),
+    };
   return {
     exit: exits.error,
     text:
@@ -38,7 +47,7 @@ function presentCluster(error: ClusterError, command: string): string {
   const { code, violations, details } = error;
   const text =
     violations.length > 0
-      ? lines("error", violations.map(describeViolation))
+      ? lines("error", violations.map(described))
       : lines("error", [error.message || code.replaceAll("_", " ")]);
   const cause = lines(
     "cause",
@@ -50,7 +59,14 @@ function presentCluster(error: ClusterError, command: string): string {
     details["afterLoss"] === "true"
       ? lines("cause", ["the answer to the first try was lost: this may be its echo, and the change may be there"])
       : "";
-  return text + cause + echo + (error.message.includes("flotilla ") ? "" : lines("next", nextSteps(code, command)));
+  return text + cause + echo + way(error, command);
+}
+
+/** What to type next. A violation has its own fix, and a message may name a command already. */
+function way(error: ClusterError, command: string): string {
+  if (error.code === "invalid_argument") return help(command);
+  if (error.violations.length > 0 || error.message.includes("flotilla ")) return "";
+  return lines("next", nextSteps(error.code, command));
 }
 
 function nextSteps(code: ClusterError["code"], command: string): string[] {
@@ -62,7 +78,7 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
     case "conflict":
       return ["run it again: somebody else made a change in between"];
     case "invalid_argument":
-      return [`${command} --help`];
+      return [];
     case "unavailable":
     case "not_leader":
     case "deadline_exceeded":
@@ -80,6 +96,14 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
   }
 }
 
+/** A flag that stands for itself has no value to show. */
+function described(violation: Violation): string {
+  const { field, value, rule, fix } = violation;
+  return value === "" && /^(is needed|contradicts)\b/.test(rule)
+    ? `${field} ${rule}; ${fix}`
+    : describeViolation(violation);
+}
+
 function help(command: string): string {
   return `See '${command} --help'.\n`;
 }
@@ -87,9 +111,10 @@ function help(command: string): string {
 function lines(what: string, texts: readonly string[]): string {
   return texts
     .flatMap((text) => plainLines(text).trimEnd().split("\n"))
-    .map(
-      (line, i) =>
-        `${(what === "next" || what === "cause") && i > 0 ? " ".repeat(what.length + 1) : `${what}:`} ${plain(line)}\n`,
+    .map((line, i) =>
+      what === ""
+        ? `${plain(line)}\n`
+        : `${(what === "next" || what === "cause") && i > 0 ? " ".repeat(what.length + 1) : `${what}:`} ${plain(line)}\n`,
     )
     .join("");
 }

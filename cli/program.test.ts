@@ -62,6 +62,35 @@ describe("the command line itself", () => {
     expect(group.stdout).toContain("Examples:\n  flotilla service create --name web");
   });
 
+  it("takes the forms that other programs have", async () => {
+    for (const [words, same] of [
+      [["--version"], ["version"]],
+      [["-v"], ["version"]],
+      [
+        ["service", "help", "create"],
+        ["service", "create", "--help"],
+      ],
+      [
+        ["node", "help"],
+        ["help", "node"],
+      ],
+    ]) {
+      const [one, other] = [new FakeIo(), new FakeIo()];
+      expect(await run(words ?? [], one)).toBe(0);
+      await run(same ?? [], other);
+      expect(one.stdout).toBe(other.stdout);
+      expect(one.stdout).not.toBe("");
+    }
+  });
+
+  it("the help of an update names no defaults: what is not named stays", async () => {
+    const [update, create] = [new FakeIo(), new FakeIo()];
+    await run(["service", "update", "--help"], update);
+    await run(["service", "create", "--help"], create);
+    expect(create.stdout).toContain("(default stop-first)");
+    expect(update.stdout).not.toContain("(default stop-first)");
+  });
+
   it("every command has a description and an example that names it", async () => {
     const io = new FakeIo();
     const cli = { io, processes: lazyProcesses, globals: new Map<string, string[]>(), exit: 0 as const };

@@ -98,8 +98,7 @@ export async function run(
   { processes = lazyProcesses }: RunOptions = {},
 ): Promise<number> {
   const cli: Cli = { io, processes, globals: new Map(), exit: exits.ok };
-  // A leading `help` asks for the help of what follows.
-  const words = argv[0] === "help" ? [...argv.slice(1), "--help"] : [...argv];
+  const words = asMeant(argv);
   const program = newProgram(cli);
   let running = program;
   program.hook("preAction", (_, action) => {
@@ -116,6 +115,16 @@ export async function run(
     io.err(text);
     return exit === exits.usage && words.length === 0 ? exits.ok : exit;
   }
+}
+
+/** `help service`, `service help create` and `--version`, which many commands have, in this one's words. */
+function asMeant(argv: readonly string[]): string[] {
+  const [first, second] = argv;
+  if (first === "help") return [...argv.slice(1), "--help"];
+  if (second === "help" && branches.some(({ name }) => name === first))
+    return [first ?? "", ...argv.slice(2), "--help"];
+  if (argv.length === 1 && ["--version", "-v", "-V"].includes(first ?? "")) return ["version"];
+  return [...argv];
 }
 
 export function newProgram(cli: Cli): Command {

@@ -7,6 +7,7 @@ import {
   type ServiceError,
   connectivityState,
   credentials,
+  status,
 } from "@grpc/grpc-js";
 import { ClusterError } from "../../lib/errors.js";
 import type { Clock } from "../../lib/clock.js";
@@ -126,7 +127,7 @@ export class ManagerChannel {
       if (leftMs <= 0)
         throw new CallFailure(
           "nobody",
-          new ClusterError("unavailable", `${this.address} did not answer within ${Math.round(withinMs / 100) / 10} s`),
+          new ClusterError("unavailable", `no answer within ${Math.round(withinMs / 100) / 10} s`),
         );
       await new Promise<void>((resolve) => {
         channel.watchConnectivityState(state, Date.now() + leftMs, () => resolve());
@@ -161,6 +162,14 @@ function failure(error: ServiceError, connected: boolean): CallFailure {
   if (said) return new CallFailure("manager", cluster);
   const lost: readonly string[] = ["unavailable", "unknown_outcome", "deadline_exceeded", "cancelled", "internal"];
   // What gRPC itself says of a request, as "unimplemented", is an answer too.
+  // Another gRPC server, as etcd, or a manager of a version without this request.
+  if (error.code === status.UNIMPLEMENTED)
+    return new CallFailure(
+      "nobody",
+      new ClusterError("unavailable", `what listens there is no manager of this version (${error.details})`, {
+        cause: error,
+      }),
+    );
   if (connected && !lost.includes(cluster.code)) return new CallFailure("manager", cluster);
   if (connected) return new CallFailure("unknown", cluster);
   return new CallFailure("nobody", new ClusterError(cluster.code, whyNoConnection(cluster.message), { cause: error }));
@@ -168,6 +177,7 @@ function failure(error: ServiceError, connected: boolean): CallFailure {
 
 /** gRPC's words for people: what the system said, without gRPC's own frame around it. */
 function whyNoConnection(message: string): string {
+  if (/protocol error/i.test(message)) return "what listens there is no manager: it does not speak gRPC";
   return message
     .replace(/^No connection established\. Last error: (?:Error: )?/, "")
     .replace(/\. Resolution note: *$/, "");

@@ -55,7 +55,7 @@ export function addLeaf(parent: Command, cli: Cli, leaf: Leaf): void {
   for (const arg of args) command.argument(arg.startsWith("[") ? arg : `<${arg}>`);
   // As Docker writes it, not as commander does.
   command.usage(["[OPTIONS]", ...args].join(" "));
-  command.summary(leaf.summary).description(leaf.description ?? `${leaf.summary}.`);
+  command.summary(leaf.summary).description(leaf.description ?? sentence(leaf.summary));
   if (leaf.passThrough === true) command.passThroughOptions();
   const given = new Map<string, string[]>();
   for (const flag of leaf.flags ?? []) addFlag(command, flag, given);
@@ -89,6 +89,30 @@ export function addLeaf(parent: Command, cli: Cli, leaf: Leaf): void {
       api?.[Symbol.dispose]();
     }
   });
+}
+
+const sentence = (words: string) => `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
+
+export interface Group {
+  name: string;
+  summary: string;
+  description: string;
+  examples: readonly string[];
+}
+
+/** A noun, under which the commands are. */
+export function addGroup(program: Command, { name, summary, description, examples }: Group): Command {
+  return program
+    .command(name)
+    .summary(summary)
+    .description(description)
+    .usage("COMMAND")
+    .enablePositionalOptions()
+    .helpCommand(false)
+    .addHelpText(
+      "after",
+      `\nExamples:\n${examples.map((line) => `  ${line}\n`).join("")}\n'flotilla ${name} COMMAND --help' says more.`,
+    );
 }
 
 /** Values are gathered from commander's events: in order, repetitions kept, and unparsed. */

@@ -17,15 +17,24 @@ import { parseFormat, renderListing } from "../screen/table.js";
 import { shortId } from "../screen/task.js";
 import { count, plain, safeJson } from "../screen/text.js";
 import { nodeAvailability, nodeState } from "../screen/words.js";
-import { type Cli, addLeaf } from "./leaf.js";
+import { type Cli, addGroup, addLeaf } from "./leaf.js";
 import { hasLabel, showTasks, taskListFlags } from "./service/list.js";
 
 const hostname = ({ node }: State) => node?.description?.hostname ?? "";
 const idOf = ({ node }: State) => node?.meta?.id ?? "";
 
 export function addNode(program: Command, cli: Cli): void {
-  const node = program.command("node").summary("list, drain, cordon and label the hosts");
-  node.description("Nodes: the hosts of the cluster.").enablePositionalOptions().helpCommand(false);
+  const node = addGroup(program, {
+    name: "node",
+    summary: "list, drain, cordon and label the hosts",
+    description: "Nodes: the hosts of the cluster.",
+    examples: [
+      "flotilla node ls",
+      "flotilla node update --label-add zone=eu h1",
+      "flotilla node drain h1",
+      "flotilla node activate h1",
+    ],
+  });
   addLs(node, cli);
   addInspect(node, cli);
   addPs(node, cli);

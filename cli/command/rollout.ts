@@ -12,15 +12,16 @@ import { renderTable } from "../screen/table.js";
 import { plain, safeJson } from "../screen/text.js";
 import { ago } from "../screen/time.js";
 import { rolloutState, slotVerdict } from "../screen/words.js";
-import { type Cli, type Given, addLeaf } from "./leaf.js";
+import { type Cli, type Given, addGroup, addLeaf } from "./leaf.js";
 import { deployFlags, readWait, waitFlags, waitFor } from "./service/wait.js";
 
 export function addRollout(program: Command, cli: Cli): void {
-  const rollout = program.command("rollout").summary("follow, pause, resume or abort an update");
-  rollout
-    .description("Rollouts: moving a service from one revision to another.")
-    .enablePositionalOptions()
-    .helpCommand(false);
+  const rollout = addGroup(program, {
+    name: "rollout",
+    summary: "follow, pause, resume or abort an update",
+    description: "Rollouts: moving a service from one revision to another.",
+    examples: ["flotilla rollout status -w web", "flotilla rollout pause web", "flotilla rollout abort web"],
+  });
   addStatus(rollout, cli);
   addVerb(rollout, cli, "pause", {
     summary: "begin no more slots",

@@ -36,9 +36,12 @@ export const duration: Parser<number> = (text) => {
 
 export const bytes: Parser<number> = (text) => {
   const value = parseBytes(text);
-  return value === undefined
-    ? { rule: "must be a size: a number with the unit b, k, m, g or t", fix: "write for example 512m or 1.5g" }
-    : { ok: value };
+  if (value !== undefined) return { ok: value };
+  const fix = "write for example 512m or 1.5g";
+  // Well-formed, but more than can be counted: the rule is another one.
+  return /^\d+(\.\d+)? ?[kmgt]?(i?b)?$/i.test(text)
+    ? { rule: "must be a size of at most 8191 TiB", fix }
+    : { rule: "must be a size: a number with the unit b, k, m, g or t", fix };
 };
 
 export const cpus: Parser<number> = (text) => {

@@ -98,7 +98,12 @@ export function many<T>(
     { flag: { ...flag, help: `${flag.help} (repeatable)`, group }, on: "create", apply: add(flag.long, false) },
     // Removals first: --x-rm with --x-add replaces.
     {
-      flag: { long: `${flag.long}-rm`, value: removal.value, help: `remove: ${flag.help} (repeatable)`, group },
+      flag: {
+        long: `${flag.long}-rm`,
+        value: removal.value,
+        help: `remove one, by its ${removal.value.toLowerCase()} (repeatable)`,
+        group,
+      },
       on: "update",
       apply({ spec, flags, note }) {
         for (const key of flags.getAll(`${flag.long}-rm`, removal.parse))

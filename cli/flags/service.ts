@@ -38,7 +38,11 @@ export function applyFlags(from: ServiceSpec, command: "create" | "update", rest
 }
 
 export function flagsOf(command: "create" | "update"): Flag[] {
-  return serviceFlags.filter(({ on }) => on === "both" || on === command).map(({ flag }) => flag);
+  const flags = serviceFlags.filter(({ on }) => on === "both" || on === command).map(({ flag }) => flag);
+  // An update leaves what it does not name as it is: the default is of a new service.
+  return command === "create"
+    ? flags
+    : flags.map((flag) => ({ ...flag, help: flag.help.replace(/ \(default [^)]*\)$/, "") }));
 }
 
 const basics = "What runs:";
@@ -202,7 +206,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
     basics,
     { long: "mount", value: "MOUNT", help: "type=bind|volume|tmpfs,src=…,dst=…[,ro]" },
     () => as.mount,
-    { value: "TARGET", parse: as.nonEmpty },
+    { value: "PATH", parse: as.nonEmpty },
     {
       add: (spec, mount, replace) => {
         const { mounts } = container(spec);
@@ -258,7 +262,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
       help: "port on every host: 8080:80, 80, published=8080,target=80,name=http",
     },
     () => as.publishedPort,
-    { value: "TARGET", parse: targetPort },
+    { value: "PORT", parse: targetPort },
     {
       add: addPort,
       remove: (spec, key) =>
@@ -269,7 +273,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
     reach,
     { long: "expose", value: "PORT", help: "port inside the cluster only: 80, or target=80,name=http" },
     () => as.exposedPort,
-    { value: "TARGET", parse: targetPort },
+    { value: "PORT", parse: targetPort },
     {
       add: addPort,
       remove: (spec, key) =>

@@ -35,7 +35,8 @@ export function endWait(
   }
   if (exit === exits.ok) return exit;
   const { name } = service;
-  const watch = `flotilla rollout status -w --revision ${result.revision} ${name}    # go on watching`;
+  const watching = [`flotilla rollout status -w --revision ${result.revision} ${name}`, "go on watching"] as const;
+  const [watch = ""] = commented([watching]);
   const look = `flotilla service ps ${name}`;
   switch (result.outcome) {
     case "converged":
@@ -53,8 +54,10 @@ export function endWait(
     case "paused":
       throw new Failure(exit, `${name} is half-way: ${reason}`, {
         next: [
-          `flotilla rollout resume ${name}      # go on`,
-          `flotilla service rollback ${name}    # go back`,
+          ...commented([
+            [`flotilla rollout resume ${name}`, "go on"],
+            [`flotilla service rollback ${name}`, "go back"],
+          ]),
           `flotilla service ps --no-trunc ${name}`,
         ],
       });
@@ -67,13 +70,15 @@ export function endWait(
     case "unplaceable":
       throw new Failure(
         exit,
-        `no node can take ${result.slots.length === 1 ? "a task" : `${result.slots.length} tasks`} of ${name}; they stay pending`,
+        `no node can take ${result.slots.length === 1 ? "a task" : `${result.slots.length} tasks`} of ${name}; ${result.slots.length === 1 ? "it stays" : "they stay"} pending`,
         {
           why: bySlots(name, result.slots),
           next: [
-            "flotilla node ls                         # make room, add or activate a node",
-            `flotilla service update … ${name}    # or ask for less`,
-            watch,
+            ...commented([
+              ["flotilla node ls", "make room, add or activate a node"],
+              [`flotilla service update … ${name}`, "or ask for less, or for other nodes"],
+              watching,
+            ]),
           ],
         },
       );
@@ -82,6 +87,12 @@ export function endWait(
     case "detached":
       throw new Failure(exit, `detached from ${name}; the cluster goes on`, { next: [watch, look] });
   }
+}
+
+/** Commands with what they are for, in two columns. */
+function commented(lines: readonly (readonly [command: string, comment: string])[]): string[] {
+  const width = Math.max(...lines.map(([command]) => command.length));
+  return lines.map(([command, comment]) => `${command.padEnd(width)}    # ${comment}`);
 }
 
 const reasonsMax = 10;

@@ -57,17 +57,18 @@ export function overall({ view: { done, total } }: Frame): string {
 }
 
 /** `1/5: running   [=========>] h2` */
-export function bar(slot: SlotView, total: number): string {
+export function bar(slot: SlotView, total: number, stateWidth = 9): string {
   const label = `${slot.slot}/${total}:`.padEnd(`${total}/${total}:`.length);
   const done = "=".repeat(slot.steps);
-  const state = slot.state.padEnd(9);
+  const state = slot.state.padEnd(stateWidth);
   const tail = [slot.node, slot.error].filter((part) => part !== "").join("  ");
   return `${label} ${state} [${`${done}>`.padEnd(11)}]${tail === "" ? "" : ` ${plain(tail)}`}`;
 }
 
 export function frameLines(frame: Frame): string[] {
   const { view } = frame;
-  const bars = view.total <= barsMax ? view.slots.map((slot) => bar(slot, view.total)) : totals(view);
+  const stateWidth = Math.max(9, ...view.slots.slice(0, barsMax).map(({ state }) => state.length));
+  const bars = view.total <= barsMax ? view.slots.map((slot) => bar(slot, view.total, stateWidth)) : totals(view);
   return [overall(frame), ...bars, ...(frame.verify === "" ? [] : [`verify: ${frame.verify}`])];
 }
 

@@ -96,6 +96,62 @@ describe("waiting for a service", () => {
     expect(watch.clock.nextDueMs).toBeUndefined();
   });
 
+  // A program that ends a second after its start was once reported as a success.
+  it("watches tasks that no rollout watches, and begins again when one fails", async () => {
+    const watch = begin({ created: true });
+    await watch.push({ tasks: two, converged: true, monitorMs: 5000 });
+    await watch.clock.advance(4000);
+    expect(watch.result).toBeUndefined();
+    expect(watch.io.stderr).toContain("verify: watching the new tasks for 5s\n");
+    await watch.push({ tasks: [task({ slot: 1 }), task({ slot: 2, ready: false })], monitorMs: 5000 });
+    await watch.clock.advance(2000);
+    await watch.push({ tasks: two, converged: true, monitorMs: 5000 });
+    await watch.clock.advance(4000);
+    expect(watch.result).toBeUndefined();
+    await watch.clock.advance(1500);
+    await watch.done;
+    expect(watch.result).toEqual({ outcome: "converged", revision: 1 });
+    expect(watch.io.stderr).toMatch(/verify: service converged\n$/);
+    expect(watch.clock.nextDueMs).toBeUndefined();
+  });
+
+  it("watches what came up before its eyes, and not what ran already or was watched by its rollout", async () => {
+    const grown = begin();
+    await grown.push({ tasks: [task({ slot: 1 })], monitorMs: 5000 });
+    await grown.push({ tasks: two, converged: true, monitorMs: 5000 });
+    expect(grown.result).toBeUndefined();
+    await grown.clock.advance(5500);
+    await grown.done;
+    expect(grown.result?.outcome).toBe("converged");
+
+    const unchanged = begin();
+    await unchanged.push({ tasks: two, converged: true, monitorMs: 5000 });
+    await unchanged.done;
+    expect(unchanged.result?.outcome).toBe("converged");
+
+    const updated = begin({ aim: { revision: 2, rolloutId: "rollout2", isRollback: false } });
+    await updated.push({ revision: 2, tasks: [task({ slot: 1 })], rollout: rollout({}), monitorMs: 5000 });
+    const done = rollout({ state: RolloutState.COMPLETED });
+    const tasks = [task({ slot: 1, revision: 2 }), task({ slot: 2, revision: 2 })];
+    await updated.push({ revision: 2, tasks, rollout: done, converged: true, monitorMs: 5000 });
+    await updated.done;
+    expect(updated.result?.outcome).toBe("converged");
+  });
+
+  it("does not end well on what a lost manager last said", async () => {
+    const watch = begin({ created: true });
+    await watch.push({ tasks: two, converged: true, monitorMs: 5000 });
+    watch.api.refusal = new ClusterError("unavailable", "gone");
+    watch.api.stream.end(new ClusterError("unavailable", "gone"));
+    await watch.clock.advance(20_000);
+    expect(watch.result).toBeUndefined();
+    watch.api.refusal = undefined;
+    await watch.clock.advance(3000);
+    await watch.push({ tasks: two, converged: true, monitorMs: 5000 });
+    await watch.done;
+    expect(watch.result?.outcome).toBe("converged");
+  });
+
   it("ends after its timeout, even when no state was ever seen", async () => {
     const watch = begin({ timeoutMs: 3000 });
     await watch.clock.advance(2900);

@@ -32,6 +32,8 @@ export interface WatchOptions {
   /** What was asked for; absent: what the first state says is under way, or was when `revision` was the newest. */
   aim?: Aim;
   revision?: number;
+  /** All tasks are new, even those that are ready in the first state. */
+  created?: boolean;
   /** The longest wait; absent: only waiting without progress ends, after `idleMs`. */
   timeoutMs?: number;
   limits?: Partial<WatchLimits>;
@@ -85,6 +87,10 @@ class Watch {
   #stuckSinceMs: number | undefined;
   #heardAtMs: number;
   #goingBack = false;
+  /** Whether tasks came up that no rollout watches: of a new service, or more replicas. */
+  #newTasks: boolean;
+  /** Since when everything is as asked. */
+  #settledAtMs: number | undefined;
   #lostSaid = false;
   #failuresShown = 0;
   /** Log lines on their way, shown before the end. */
@@ -94,6 +100,7 @@ class Watch {
     this.#options = options;
     this.#limits = { ...usualLimits, ...options.limits };
     this.#aim = options.aim;
+    this.#newTasks = options.created ?? false;
     this.#startedAtMs = options.io.clock.monotonic();
     this.#progressAtMs = this.#startedAtMs;
     this.#heardAtMs = this.#startedAtMs;
@@ -189,7 +196,8 @@ class Watch {
     this.#state = state;
     const aim = (this.#aim ??= aimOf(state, this.#options.revision));
     const view = progressOf(state);
-    const { ending, goingBack } = endingOf(state, aim);
+    const { ending: reached, goingBack } = endingOf(state, aim);
+    const ending = this.#watched(state, view, aim, reached);
     if (goingBack !== undefined && !this.#goingBack) {
       this.#goingBack = true;
       screen.say(`going back: ${goingBack}`);
@@ -200,11 +208,24 @@ class Watch {
         service: this.#options.name,
         revision: state.service?.revision ?? 0,
         view,
-        verify: verifying(state, view, ending),
+        verify: verifying(state, view, ending, this.#settledAtMs !== undefined),
       });
     this.#showFailures(state, aim, first);
     if (ending !== undefined) this.#finish(ending);
     else this.#onTime();
+  }
+
+  /** Rollouts watch their new tasks themselves. Others stay ready for the update's monitor time before all is well. */
+  #watched(state: ServiceState, view: ProgressView, aim: Aim, ending: Ending | undefined): Ending | undefined {
+    if (view.done < view.total) this.#newTasks = true;
+    if (ending?.outcome !== "converged") {
+      this.#settledAtMs = undefined;
+      return ending;
+    }
+    const now = this.#options.io.clock.monotonic();
+    this.#settledAtMs ??= now;
+    const watchMs = this.#newTasks && aim.rolloutId === "" ? monitorOf(state) : 0;
+    return now - this.#settledAtMs >= watchMs ? ending : undefined;
   }
 
   /** Notes when things last got better. */
@@ -231,12 +252,20 @@ class Watch {
       return;
     }
     if (timedOut) {
-      const progress = view === undefined ? "no state was seen" : `${view.done} out of ${view.total} tasks were ready`;
+      const watched = this.#settledAtMs === undefined ? "" : ", and not yet watched long enough";
+      const progress =
+        view === undefined ? "no state was seen" : `${view.done} out of ${view.total} tasks were ready${watched}`;
       this.#finish({ outcome: "timeout", reason: `not done within ${formatDurationMs(timeoutMs)}: ${progress}` });
       return;
     }
+    const settledAtMs = this.#settledAtMs;
+    // Without a manager nobody knows whether the tasks are still well.
+    if (state !== undefined && settledAtMs !== undefined && !this.#lostSaid && now - settledAtMs >= monitorOf(state)) {
+      this.#onState(state);
+      return;
+    }
     // A running rollout has deadlines of its own, and waits that are asked for.
-    if (state?.rollout?.state === RolloutState.RUNNING) this.#progressAtMs = now;
+    if (state?.rollout?.state === RolloutState.RUNNING || settledAtMs !== undefined) this.#progressAtMs = now;
     if (timeoutMs === undefined && now - this.#progressAtMs >= this.#limits.idleMs)
       this.#finish({
         outcome: "timeout",
@@ -263,7 +292,12 @@ class Watch {
   #showFailure(state: ServiceState, task: Task, id: string): void {
     const { api, io, screen, service } = this.#options;
     const node = state.nodeNames[task.nodeId] ?? "";
-    const shown = logTail(api, io.clock, service, id, this.#limits.logsMs).then((tail) => {
+    // What never had a container has no log.
+    const tailed =
+      task.status?.container === undefined
+        ? Promise.resolve({ logs: [], noLogs: "" })
+        : logTail(api, io.clock, service, id, this.#limits.logsMs);
+    const shown = tailed.then((tail) => {
       screen.failed({ task: taskName(task), id, node, error: whatFailed(task), ...tail });
     });
     this.#pending.add(shown);
@@ -288,9 +322,15 @@ function aimOf(state: ServiceState, asked: number | undefined): Aim {
   };
 }
 
-function verifying(state: ServiceState, view: ProgressView, ending: Ending | undefined): string {
+/** How long new tasks are watched. */
+function monitorOf(state: ServiceState): number {
+  return state.service?.spec?.update?.monitorMs ?? 0;
+}
+
+function verifying(state: ServiceState, view: ProgressView, ending: Ending | undefined, settled: boolean): string {
   if (ending !== undefined) return ending.outcome === "converged" ? "service converged" : "";
   if (view.done < view.total) return "";
+  if (settled) return `watching the new tasks for ${formatDurationMs(monitorOf(state))}`;
   if (state.rollout?.state === RolloutState.RUNNING) return "watching the new tasks";
   return view.leaving > 0 ? "waiting for old tasks to stop" : "waiting for the service to settle";
 }

@@ -253,7 +253,8 @@ export function checkResources(
     if (nanoCpus !== 0 && !(nanoCpus >= limits.nanoCpusMin && nanoCpus <= limits.nanoCpusMax))
       problems.add(
         `${field}.cpus`,
-        formatNanoCpus(nanoCpus),
+        // All digits: rounded, what is too little would look like the 0 that is allowed.
+        String(nanoCpus / 1e9),
         `must be from ${formatNanoCpus(limits.nanoCpusMin)} to ${formatNanoCpus(limits.nanoCpusMax)} cores, or 0 for none`,
         "use for example 0.5",
       );

@@ -15,6 +15,8 @@ export const limits = {
   labelKeyLength: 256,
   labelValueLength: 4096,
   ports: 100,
+  /** Where Flotilla's own processes listen on every host: gRPC, HTTP and status, and the ambassadors among themselves. */
+  ownPorts: [7400, 7401, 7402, 7443] as readonly number[],
   /** RFC 6335 section 5.1. */
   portNameLength: 15,
   env: 500,

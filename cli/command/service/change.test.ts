@@ -82,10 +82,10 @@ describe("service create", () => {
         ]);
       },
     });
-    expect([exit, out]).toEqual([1, ""]);
+    expect([exit, out]).toEqual([125, ""]);
     expect(err).toBe(
       'error: name: "Web" must be lower-case; write web\nerror: image: "ngi nx" must not contain blanks; write nginx:1\n' +
-        "next: flotilla service create --help\n",
+        "See 'flotilla service create --help'.\n",
     );
   });
 
@@ -103,7 +103,7 @@ describe("service create", () => {
     expect(err).toBe(
       'error: --replicas: "many" must be a whole number from 0 to 10000; write for example 3\n' +
         'error: --limit-memory: "1q" must be a size: a number with the unit b, k, m, g or t; write for example 512m or 1.5g\n' +
-        'error: --name: "" is needed; write for example --name web\n' +
+        "error: --name is needed; write for example --name web\n" +
         "See 'flotilla service create --help'.\n",
     );
     expect(fake.asked).toEqual([]);
@@ -145,7 +145,7 @@ describe("service create", () => {
       },
     );
     expect(exit).toBe(130);
-    expect(err).toContain("error: detached from web; the cluster goes on\n");
+    expect(err).toMatch(/^detached from web; the cluster goes on$/m);
     expect(err).toContain("flotilla rollout status -w --revision 1 web");
   });
 
@@ -294,6 +294,25 @@ describe("service scale, rollback and rm", () => {
     expect(bad.exit).toBe(125);
     expect(bad.err.match(/^error:/gm)).toHaveLength(3);
     expect(bad.fake.asked).toEqual([]);
+  });
+
+  it("scales nothing when one of several names is wrong", async () => {
+    const { exit, err, fake } = await line(["service", "scale", "web=2", "nope=3"], {
+      getService({ service }) {
+        if (service === "nope") throw new ClusterError("not_found", 'no service "nope"');
+        return state({});
+      },
+    });
+    expect(exit).toBe(1);
+    expect(err).toContain('no service "nope"');
+    expect(fake.asked.map(({ call }) => call)).not.toContain("scaleService");
+  });
+
+  it("refuses a wait of no time at all", async () => {
+    const { exit, err, fake } = await line(["service", "scale", "--timeout", "0s", "web=2"]);
+    expect(exit).toBe(125);
+    expect(err).toContain('--timeout: "0s" must be longer than 0s; write for example 2m, or --detach');
+    expect(fake.asked).toEqual([]);
   });
 
   it("roll back to any revision, and that is a success", async () => {

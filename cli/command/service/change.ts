@@ -45,6 +45,8 @@ export function addScale(parent: Command, cli: Cli): void {
       const wait = readWait(flags, io);
       flags.check();
       const api = await given.connect();
+      // A name that is wrong is said before anything is changed.
+      if (wanted.length > 1) await Promise.all(wanted.map(({ service }) => api.service(service)));
       // One after the other: each has its own progress. The first that fails ends it, and the others are as they were.
       let exit: Exit = exits.ok;
       for (const { service, n } of wanted)
@@ -72,14 +74,16 @@ export function addRollback(parent: Command, cli: Cli): void {
       const { flags, args } = given;
       const to = flags.get("to", (text) => {
         const parsed = uint32("3")(text.replace(/^.*@/, ""));
-        return "ok" in parsed && parsed.ok === 0
-          ? { rule: "must be a revision, from 1", fix: "write for example 3" }
-          : parsed;
+        return "ok" in parsed && parsed.ok > 0
+          ? parsed
+          : { rule: "must be the number of a revision, from 1", fix: "write for example 3" };
       });
       const wait = readWait(flags, io);
       flags.check();
       const api = await given.connect();
-      return await afterChange(io, given, api, wait, await api.rollbackService(args[0] ?? "", to ?? 0), true);
+      return await afterChange(io, given, api, wait, await api.rollbackService(args[0] ?? "", to ?? 0), {
+        isRollback: true,
+      });
     },
   });
 }

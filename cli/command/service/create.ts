@@ -16,7 +16,8 @@ export function addCreate(parent: Command, cli: Cli): void {
     name: "create",
     args: "IMAGE [ARGS...]",
     summary: "create a service and wait until it runs",
-    description: "Creates a service, shows how its tasks come up, and ends when all of them are ready.",
+    description:
+      "Creates a service, shows how its tasks come up, and ends when all of them have been ready for the update's monitor time.",
     flags: [...flagsOf("create"), ...deployFlags],
     passThrough: true,
     examples: [
@@ -35,7 +36,7 @@ export function addCreate(parent: Command, cli: Cli): void {
       const wait = readWait(flags, io);
       flags.check();
       const api = await given.connect();
-      return await afterChange(io, given, api, wait, await api.createService(spec));
+      return await afterChange(io, given, api, wait, await api.createService(spec), { created: true });
     },
   });
 }

@@ -10,6 +10,7 @@ import type { Io } from "../../io.js";
 import { inspectJson, serviceJson, taskJson } from "../../screen/json.js";
 import { serviceColumns, servicePretty } from "../../screen/service.js";
 import { parseFormat, renderListing } from "../../screen/table.js";
+import { parsePaths } from "../../screen/path.js";
 import {
   type TaskRow,
   isOver,
@@ -159,18 +160,33 @@ export function addInspect(parent: Command, cli: Cli): void {
     args: "SERVICE [SERVICES...]",
     complete: "services",
     summary: "everything about services, as JSON",
-    flags: [{ long: "pretty", help: "for people" }],
+    flags: [
+      { long: "pretty", help: "for people" },
+      {
+        long: "format",
+        value: "FORMAT",
+        help: "json, or a template of the JSON's fields such as '{{.replicas.running}}'",
+      },
+    ],
     examples: [
       "flotilla service inspect web",
       "flotilla service inspect --pretty web",
-      "flotilla service inspect web | jq '.[0].spec.ports'",
+      "flotilla service inspect --format '{{.name}} {{json .spec.ports}}' web",
     ],
     async run(given) {
       const { flags, json, args } = given;
       if (flags.has("pretty") && json)
         throw new UsageError([{ field: "--pretty", value: "", rule: "contradicts --json", fix: "give one of them" }]);
+      const format = flags.text("format");
+      const template = format === undefined || format === "json" || json ? undefined : parsePaths(format);
+      if (flags.has("pretty") && template !== undefined)
+        throw new UsageError([{ field: "--pretty", value: "", rule: "contradicts --format", fix: "give one of them" }]);
       const api = await given.connect();
       const states = await Promise.all(args.map((service) => api.service(service)));
+      if (template !== undefined) {
+        for (const state of states) io.out(`${template(inspectJson(state))}\n`);
+        return;
+      }
       io.out(
         flags.has("pretty")
           ? states.map((state) => servicePretty(state, io.clock.now())).join("\n")

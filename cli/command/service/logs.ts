@@ -38,7 +38,7 @@ export function addLogs(parent: Command, cli: Cli): void {
       const { flags, args, json, color } = given;
       const [service = ""] = args;
       const follow = flags.has("follow");
-      const tail = flags.text("tail") === "all" ? undefined : flags.get("tail", uint32("20, or all,"));
+      const tail = flags.text("tail") === "all" ? undefined : flags.get("tail", uint32("20, or all"));
       const sinceMs = flags.get("since", moment(io.clock.now())) ?? 0;
       flags.check();
       const api = await given.connect();

@@ -1,18 +1,24 @@
 // `flotilla service …`.
 
 import type { Command } from "commander";
-import type { Cli } from "../leaf.js";
+import { type Cli, addGroup } from "../leaf.js";
 import { addRm, addRollback, addScale } from "./change.js";
 import { addCreate, addUpdate } from "./create.js";
 import { addInspect, addLs, addPs } from "./list.js";
 import { addLogs } from "./logs.js";
 
 export function addService(program: Command, cli: Cli): void {
-  const service = program.command("service").summary("create, update, look at and remove services");
-  service
-    .description("Services: a number of replicas of a container, found by name.")
-    .enablePositionalOptions()
-    .helpCommand(false);
+  const service = addGroup(program, {
+    name: "service",
+    summary: "create, update, look at and remove services",
+    description: "Services: a number of replicas of a container, found by name.",
+    examples: [
+      "flotilla service create --name web --replicas 6 --publish 8080:80 nginx:1.27",
+      "flotilla service ps web",
+      "flotilla service update --image nginx:1.28 web",
+      "flotilla service logs -f web",
+    ],
+  });
   addCreate(service, cli);
   addUpdate(service, cli);
   addLs(service, cli);

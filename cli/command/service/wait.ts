@@ -34,6 +34,14 @@ export const deployFlags: readonly Flag[] = [
   ...waitFlags,
 ];
 
+/** A wait of 0s would be none at all: that is --detach. */
+const limit: typeof duration = (text) => {
+  const parsed = duration(text);
+  return "ok" in parsed && parsed.ok === 0
+    ? { rule: "must be longer than 0s", fix: "write for example 2m, or --detach not to wait" }
+    : parsed;
+};
+
 export interface WaitOptions {
   detach: boolean;
   mode: ProgressMode;
@@ -43,12 +51,11 @@ export interface WaitOptions {
 export function readWait(flags: FlagReader, io: Io): WaitOptions {
   const modes = Object.fromEntries(progressModes.map((mode) => [mode, mode])) as Record<ProgressMode, ProgressMode>;
   const asked = flags.get("progress", oneOf(modes));
-  const timeoutMs = flags.get("timeout", duration) ?? flags.get("wait-timeout", duration);
+  const timeoutMs = flags.get("timeout", limit) ?? flags.get("wait-timeout", limit);
   return {
     detach: flags.has("detach"),
     mode: asked ?? (flags.has("quiet") ? "quiet" : io.errTty && io.env["TERM"] !== "dumb" ? "tty" : "plain"),
-    // As Docker's and curl's: 0 is no limit of one's own.
-    timeoutMs: timeoutMs === 0 ? undefined : timeoutMs,
+    timeoutMs,
   };
 }
 
@@ -59,7 +66,7 @@ export async function afterChange(
   api: ControlApi,
   wait: WaitOptions,
   response: ServiceResponse,
-  isRollback = false,
+  change: { isRollback?: true; created?: true } = {},
 ): Promise<Exit> {
   const { service, rollout } = response;
   if (service?.spec === undefined)
@@ -68,7 +75,7 @@ export async function afterChange(
   const { name } = service.spec;
   // A request that was repeated may be answered with a rollout that is not its own.
   const rolloutId = rollout?.toRevision === service.revision ? (rollout.meta?.id ?? "") : "";
-  const aim: Aim = { revision: service.revision, rolloutId, isRollback };
+  const aim: Aim = { revision: service.revision, rolloutId, isRollback: change.isRollback ?? false };
   const asJson = given.json || wait.mode === "json";
   if (wait.detach) {
     if (asJson)
@@ -79,7 +86,7 @@ export async function afterChange(
     return exits.ok;
   }
   if (!asJson) io.out(`${id}\n`);
-  return await waitFor(io, given, api, wait, { id, name }, { aim });
+  return await waitFor(io, given, api, wait, { id, name }, { aim, created: change.created ?? false });
 }
 
 /** Waits for `aim`, for the revision, or for whatever is under way. */
@@ -89,7 +96,7 @@ export async function waitFor(
   api: ControlApi,
   wait: WaitOptions,
   service: { id: string; name: string },
-  target: { aim?: Aim; revision?: number },
+  target: { aim?: Aim; revision?: number; created?: boolean },
 ): Promise<Exit> {
   const result = await watchService({
     api,

@@ -85,9 +85,11 @@ export interface StateParts {
   /** Image of each revision, from 1; equal images are equal templates. */
   images?: string[];
   rollbackOf?: Readonly<Record<number, number>>;
+  /** How long the service has new tasks watched. */
+  monitorMs?: number;
 }
 
-export function spec(image: string, replicas: number): ServiceSpec {
+export function spec(image: string, replicas: number, monitorMs = 0): ServiceSpec {
   return ServiceSpec.fromPartial({
     name: "web",
     mode: { $case: "replicated", value: { replicas } },
@@ -99,7 +101,7 @@ export function spec(image: string, replicas: number): ServiceSpec {
       placement: {},
     },
     ports: [{ protocol: 1, targetPort: 80, publishedPort: 8080, name: "" }],
-    update: {},
+    update: { monitorMs },
     rollback: {},
   });
 }
@@ -116,7 +118,7 @@ export function state(parts: StateParts = {}): ServiceState {
   return {
     service: Service.fromPartial({
       meta: { id: webId, version: 40 + revision, createdAtMs: startMs, updatedAtMs: startMs },
-      spec: spec(image(revision), replicas),
+      spec: spec(image(revision), replicas, parts.monitorMs),
       revision,
       vip: "10.127.0.1",
       rolloutId: parts.rollout?.meta?.id ?? "",
