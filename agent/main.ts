@@ -7,6 +7,7 @@ import { ClusterError, Lifetime, createLogger, messageOf, serveStatus, systemClo
 import {
   type AssignmentsMessage,
   AssignmentsKind,
+  type NodeAddress,
   type TaskAssignment,
 } from "../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { NodeDescription, Route } from "../proto/mod.js";
@@ -160,6 +161,8 @@ function spread(message: AssignmentsMessage, supervisor: Supervisor, steering: S
   const routes: Route[] = [];
   const removedTasks: string[] = [];
   const removedRoutes: string[] = [];
+  const nodes: NodeAddress[] = [];
+  const removedNodes: string[] = [];
   for (const { item } of message.changes) {
     switch (item?.$case) {
       case "task":
@@ -174,11 +177,18 @@ function spread(message: AssignmentsMessage, supervisor: Supervisor, steering: S
       case "removedRouteId":
         removedRoutes.push(item.value);
         break;
+      case "node":
+        nodes.push(item.value);
+        break;
+      case "removedNodeId":
+        removedNodes.push(item.value);
+        break;
       // Of a newer manager: not for this agent.
       case undefined:
     }
   }
   const complete = message.kind === AssignmentsKind.COMPLETE;
+  steering.nodes(complete, nodes, removedNodes);
   steering.route(complete, routes, removedRoutes);
   supervisor.assign(complete, tasks, removedTasks);
 }

@@ -1,5 +1,6 @@
 // A lifetime owns what must end together: sockets, timers, streams, loops. Node 20 has no AsyncDisposableStack.
 
+import { setMaxListeners } from "node:events";
 import { messageOf } from "./errors.js";
 
 /**
@@ -13,6 +14,8 @@ export class Lifetime implements AsyncDisposable {
 
   /** A lifetime with a parent also ends when the parent's signal aborts. */
   constructor(parent?: AbortSignal) {
+    // Whoever works under this lifetime listens to its signal; more than ten is no leak.
+    setMaxListeners(0, this.#controller.signal);
     const end = () => this.#controller.abort(parent?.reason);
     if (parent?.aborted) end();
     else parent?.addEventListener("abort", end, { once: true, signal: this.#controller.signal });

@@ -18,6 +18,7 @@ import {
   type SteerRequest,
   type SteerResponse,
 } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
+import type { NodeAddress } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { Route } from "../../proto/mod.js";
 import type { AmbassadorProcess } from "./process.js";
 
@@ -41,6 +42,8 @@ export class Steering {
   readonly #options: SteeringOptions;
   readonly #routes = new Map<string, Route>();
   readonly #changed = new Set<string>();
+  /** By node id. */
+  readonly #nodes = new Map<string, { hostname: string; address: string }>();
   #host: HostConfig | undefined;
   #hostChanged = false;
   /** The managers have said everything once. */
@@ -64,6 +67,16 @@ export class Steering {
 
   configure(host: HostConfig): void {
     this.#host = host;
+    this.#hostChanged = true;
+    this.#wake();
+  }
+
+  /** Names of the cluster's nodes; `complete`: who is not in `nodes` is gone. */
+  nodes(complete: boolean, nodes: readonly NodeAddress[], removed: readonly string[]): void {
+    if (complete) this.#nodes.clear();
+    for (const id of removed) this.#nodes.delete(id);
+    for (const { id, hostname, address } of nodes) this.#nodes.set(id, { hostname, address });
+    if (!complete && nodes.length + removed.length === 0) return;
     this.#hostChanged = true;
     this.#wake();
   }
@@ -164,7 +177,7 @@ export class Steering {
     const ids = isFirst ? [...this.#routes.keys()] : [...this.#changed];
     const request: SteerRequest = {
       complete: isFirst,
-      host: isFirst || this.#hostChanged ? this.#host : undefined,
+      host: isFirst || this.#hostChanged ? this.#hostConfig() : undefined,
       routes: ids.map((id) => this.#routes.get(id)).filter((route) => route !== undefined),
       removedRouteIds: isFirst ? [] : ids.filter((id) => !this.#routes.has(id)),
       sequence,
@@ -172,6 +185,13 @@ export class Steering {
     this.#changed.clear();
     this.#hostChanged = false;
     return request;
+  }
+
+  /** With the nodes' names; the host's own goes last, for it knows itself best. */
+  #hostConfig(): HostConfig | undefined {
+    if (this.#host === undefined) return undefined;
+    const others = [...this.#nodes.values()].map(({ hostname, address }) => [hostname, address] as const);
+    return { ...this.#host, nodeAddresses: { ...Object.fromEntries(others), ...this.#host.nodeAddresses } };
   }
 }
 

@@ -15,6 +15,7 @@ export const labels = {
   revision: "flotilla.revision",
   task: "flotilla.task",
   slot: "flotilla.slot",
+  specHash: "flotilla.spec-hash",
 } as const;
 
 /** What the containers of this node have in common. */
@@ -50,6 +51,7 @@ export function containerRequest(assignment: Assignment, host: HostSettings, net
       [labels.revision]: String(task.revision),
       [labels.task]: task.meta.id,
       [labels.slot]: String(task.slot),
+      [labels.specHash]: assignment.templateHash,
     },
     spec: {
       ...spec.container,

@@ -45,6 +45,7 @@ function assignment(changes: Partial<Assignment> & { desired?: TaskState; restar
     drainTimeoutMs: 5_000,
     drained: false,
     serviceLabels: {},
+    templateHash: "hash",
     ...rest,
   };
 }

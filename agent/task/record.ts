@@ -22,6 +22,7 @@ export interface Assignment {
   readonly drainTimeoutMs: number;
   readonly drained: boolean;
   readonly serviceLabels: Record<string, string>;
+  readonly templateHash: string;
 }
 
 export interface TaskRecord {
@@ -101,6 +102,7 @@ export function assignmentOf(message: TaskAssignment): Assignment {
     drainTimeoutMs: message.drainTimeoutMs,
     drained: message.drained,
     serviceLabels: message.serviceLabels,
+    templateHash: message.templateHash,
   };
 }
 

@@ -31,6 +31,7 @@ export class AssignmentSet {
   readonly #sentTasks = new Map<string, string>();
   readonly #dirtyTasks = new Set<string>();
   readonly #dirtyRoutes = new Set<string>();
+  readonly #dirtyNodes = new Set<string>();
   #sequence = 0;
 
   constructor(nodeId: string, sources: AssignmentSources) {
@@ -46,9 +47,14 @@ export class AssignmentSet {
     this.#dirtyRoutes.add(serviceId);
   }
 
+  touchNode(nodeId: string): void {
+    this.#dirtyNodes.add(nodeId);
+  }
+
   complete(): AssignmentsMessage {
     this.#dirtyTasks.clear();
     this.#dirtyRoutes.clear();
+    this.#dirtyNodes.clear();
     this.#sentTasks.clear();
     const view = this.#sources.view();
     const changes: AssignmentChange[] = [];
@@ -57,6 +63,7 @@ export class AssignmentSet {
       if (change !== undefined) changes.push(change);
     }
     for (const route of this.#sources.routes.routes()) changes.push({ item: { $case: "route", value: route } });
+    for (const { meta } of view.nodes.values()) changes.push(nodeChange(view, meta.id));
     this.#sequence += 1;
     return { kind: AssignmentsKind.COMPLETE, appliesTo: "", resultsIn: String(this.#sequence), changes };
   }
@@ -75,8 +82,10 @@ export class AssignmentSet {
         item: route === undefined ? { $case: "removedRouteId", value: id } : { $case: "route", value: route },
       });
     }
+    for (const id of this.#dirtyNodes) changes.push(nodeChange(view, id));
     this.#dirtyTasks.clear();
     this.#dirtyRoutes.clear();
+    this.#dirtyNodes.clear();
     if (changes.length === 0) return undefined;
     const appliesTo = String(this.#sequence);
     this.#sequence += 1;
@@ -96,10 +105,11 @@ export class AssignmentSet {
   }
 
   #assignment(view: View, task: Task): TaskAssignment {
-    const spec = view.revisionOfService(task.serviceId, task.revision)?.spec;
+    const revision = view.revisionOfService(task.serviceId, task.revision);
     // Revisions go after their tasks, in one transaction at the earliest: a task without one is a broken store.
-    if (spec === undefined)
+    if (revision === undefined)
       throw new Error(`task ${task.meta.id} has no revision ${task.revision} of ${task.serviceId}`);
+    const { spec, templateHash } = revision;
     return {
       task,
       spec: spec.task,
@@ -107,6 +117,15 @@ export class AssignmentSet {
       drainTimeoutMs: spec.drainTimeoutMs,
       drained: this.#sources.isDrained(task.meta.id),
       serviceLabels: spec.labels,
+      templateHash,
     };
   }
+}
+
+/** What a node's name stands for, on every host. */
+function nodeChange(view: View, id: string): AssignmentChange {
+  const node = view.nodes.get(id);
+  if (node === undefined) return { item: { $case: "removedNodeId", value: id } };
+  const { hostname, advertiseAddress } = node.description;
+  return { item: { $case: "node", value: { id, hostname, address: advertiseAddress } } };
 }

@@ -118,7 +118,7 @@ describe("Dispatcher over gRPC", () => {
     const { messages } = assignments(message.sessionId);
     await eventually(() => messages.length === 1);
     expect(messages[0]?.kind).toBe(AssignmentsKind.COMPLETE);
-    expect(messages[0]?.changes.map(({ item }) => item?.$case)).toEqual(["task", "route"]);
+    expect(messages[0]?.changes.map(({ item }) => item?.$case)).toEqual(["task", "route", "node"]);
 
     await updateStatus({
       sessionId: message.sessionId,

@@ -2,7 +2,7 @@
 // the store's desired state to the nodes and the nodes' observed state to the store.
 
 import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import { type Cluster, type Node, NodeAvailability, NodeState, TaskState } from "../../proto/mod.js";
+import { type Cluster, type Node, NodeAvailability, NodeState, type Task, TaskState } from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
   DispatcherServer,
@@ -33,6 +33,13 @@ export interface DispatcherOptions {
   log: Logger;
   /** Every manager's gRPC address, for the agents. */
   managers: string[];
+}
+
+/** What a route says of a task: most changes of a task concern no route. */
+function routedAs(task: Task | undefined): string {
+  if (task?.status.state !== TaskState.RUNNING || task.status.container?.ready !== true) return "";
+  const { address, hostPorts } = task.status.container;
+  return JSON.stringify([task.desiredState > TaskState.RUNNING, address, hostPorts]);
 }
 
 export class Dispatcher implements AsyncDisposable {
@@ -155,7 +162,7 @@ export class Dispatcher implements AsyncDisposable {
         case "tasks": {
           const task = change.after ?? change.before;
           if (task === undefined) break;
-          this.#dirtyServices.add(task.serviceId);
+          if (routedAs(change.before) !== routedAs(change.after)) this.#dirtyServices.add(task.serviceId);
           if (task.nodeId !== "") this.#sessions.ofNode(task.nodeId)?.assignments.touchTask(task.meta.id);
           break;
         }
@@ -165,6 +172,10 @@ export class Dispatcher implements AsyncDisposable {
         case "nodes": {
           // A node's address or loss concerns the routes of what runs there.
           const id = (change.after ?? change.before)?.meta.id ?? "";
+          const named = (node: Node | undefined) =>
+            `${node?.description.hostname} ${node?.description.advertiseAddress}`;
+          if (named(change.before) !== named(change.after))
+            for (const session of this.#sessions.all()) session.assignments.touchNode(id);
           const routable = (node: Node | undefined) =>
             `${node?.status.state === NodeState.DOWN} ${node?.description.advertiseAddress}`;
           if (routable(change.before) === routable(change.after)) break;

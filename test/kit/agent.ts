@@ -110,6 +110,7 @@ export function assignmentOf(
     })),
     drainTimeoutMs: changes.drainTimeoutMs ?? 10_000,
     drained: false,
+    templateHash: "hash",
     serviceLabels: {},
   };
 }

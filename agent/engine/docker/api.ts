@@ -1,6 +1,7 @@
 // The engine's HTTP API: one way to ask, with a deadline on every call. dockerode's modem speaks HTTP; its own promises
 // never settle when the socket drops after the headers, so each call here races its deadline and the connection's end.
 
+import { setMaxListeners } from "node:events";
 import { Agent } from "node:http";
 import { inspect } from "node:util";
 import Dockerode from "dockerode";
@@ -34,13 +35,20 @@ export interface Call {
   signal?: AbortSignal;
 }
 
+/** Every call in flight listens to it: more than ten is no leak. */
+function newConnection(): AbortController {
+  const controller = new AbortController();
+  setMaxListeners(0, controller.signal);
+  return controller;
+}
+
 export class DockerApi implements AsyncDisposable {
   readonly #clock: Clock;
   readonly #socketPath: string;
   readonly #clients: Readonly<Record<Kind, Dockerode>>;
   readonly #agents: readonly Agent[];
   /** Calls in flight end with it, as soon as anything shows that the engine went away. */
-  #connection = new AbortController();
+  #connection = newConnection();
   #version: Promise<string> | undefined;
   #closed = false;
   readonly #streams = new Limit(streamsMax);
@@ -96,7 +104,7 @@ export class DockerApi implements AsyncDisposable {
   /** The engine was seen to be away, or back as another process: whatever is in flight will not be answered. */
   interrupt(reason: string): void {
     const connection = this.#connection;
-    this.#connection = new AbortController();
+    this.#connection = newConnection();
     this.#version = undefined;
     connection.abort(new ClusterError("unavailable", `the container engine went away (${reason})`));
   }

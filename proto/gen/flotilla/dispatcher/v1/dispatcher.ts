@@ -112,7 +112,18 @@ export interface AssignmentChange {
     | { $case: "route"; value: Route }
     | { $case: "removedTaskId"; value: string }
     | { $case: "removedRouteId"; value: string }
+    | { $case: "node"; value: NodeAddress }
+    | { $case: "removedNodeId"; value: string }
     | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A node of the cluster, whatever its state, as its name resolves on every host. */
+export interface NodeAddress {
+  id: string;
+  hostname: string;
+  /** Its advertise address. */
+  address: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -128,6 +139,8 @@ export interface TaskAssignment {
   drained: boolean;
   /** Labels of the service, for the container's labels. */
   serviceLabels: { [key: string]: string };
+  /** The revision's, for the container's labels: containers of equal hash are equal. */
+  templateHash: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -747,6 +760,12 @@ export const AssignmentChange: MessageFns<AssignmentChange> = {
       case "removedRouteId":
         writer.uint32(34).string(message.item.value);
         break;
+      case "node":
+        NodeAddress.encode(message.item.value, writer.uint32(42).fork()).join();
+        break;
+      case "removedNodeId":
+        writer.uint32(50).string(message.item.value);
+        break;
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -804,6 +823,22 @@ export const AssignmentChange: MessageFns<AssignmentChange> = {
             message.item = { $case: "removedRouteId", value: reader.string() };
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.item = { $case: "node", value: NodeAddress.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.item = { $case: "removedNodeId", value: reader.string() };
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -854,7 +889,114 @@ export const AssignmentChange: MessageFns<AssignmentChange> = {
         }
         break;
       }
+      case "node": {
+        if (object.item?.value !== undefined && object.item?.value !== null) {
+          message.item = { $case: "node", value: NodeAddress.fromPartial(object.item.value) };
+        }
+        break;
+      }
+      case "removedNodeId": {
+        if (object.item?.value !== undefined && object.item?.value !== null) {
+          message.item = { $case: "removedNodeId", value: object.item.value };
+        }
+        break;
+      }
     }
+    return message;
+  },
+};
+
+function createBaseNodeAddress(): NodeAddress {
+  return { id: "", hostname: "", address: "", _unknownFields: {} };
+}
+
+export const NodeAddress: MessageFns<NodeAddress> = {
+  encode(message: NodeAddress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.hostname !== "") {
+      writer.uint32(18).string(message.hostname);
+    }
+    if (message.address !== "") {
+      writer.uint32(26).string(message.address);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeAddress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeAddress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.hostname = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeAddress>, I>>(base?: I): NodeAddress {
+    return NodeAddress.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeAddress>, I>>(object: I): NodeAddress {
+    const message = createBaseNodeAddress();
+    message.id = object.id ?? "";
+    message.hostname = object.hostname ?? "";
+    message.address = object.address ?? "";
     return message;
   },
 };
@@ -867,6 +1009,7 @@ function createBaseTaskAssignment(): TaskAssignment {
     drainTimeoutMs: 0,
     drained: false,
     serviceLabels: {},
+    templateHash: "",
     _unknownFields: {},
   };
 }
@@ -891,6 +1034,9 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
     globalThis.Object.entries(message.serviceLabels).forEach(([key, value]: [string, string]) => {
       TaskAssignment_ServiceLabelsEntry.encode({ key: key as any, value }, writer.uint32(50).fork()).join();
     });
+    if (message.templateHash !== "") {
+      writer.uint32(58).string(message.templateHash);
+    }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -966,6 +1112,14 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
             }
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.templateHash = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1005,6 +1159,7 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
       },
       {},
     );
+    message.templateHash = object.templateHash ?? "";
     return message;
   },
 };
