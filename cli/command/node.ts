@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { sleep } from "../../lib/clock.js";
 import { formatDurationMs } from "../../lib/units.js";
 import { type NodeState as State, UpdateNodeRequest } from "../../proto/gen/flotilla/control/v1/control.js";
-import { NodeAvailability } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { NodeAvailability, NodeState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { ControlApi } from "../client/mod.js";
 import { type Exit, Failure, UsageError, exits } from "../exit.js";
 import { readFilters } from "../flags/filter.js";
@@ -14,7 +14,7 @@ import type { Io } from "../io.js";
 import { nodeJson } from "../screen/json.js";
 import { labelsOf, nodeColumns, nodePretty } from "../screen/node.js";
 import { parseFormat, renderListing } from "../screen/table.js";
-import { shortId } from "../screen/task.js";
+import { isOver, shortId } from "../screen/task.js";
 import { count, plain, safeJson } from "../screen/text.js";
 import { nodeAvailability, nodeState } from "../screen/words.js";
 import { type Cli, addGroup, addLeaf } from "./leaf.js";
@@ -191,17 +191,27 @@ function addDrain(parent: Command, cli: Cli): void {
   });
 }
 
-/** Waits until the node has no tasks that are meant to run. */
+/** Tasks on their way out, whose containers are still there. What a node that is away runs is not known to end. */
+async function stillThere(api: ControlApi, { node }: State): Promise<number> {
+  if (node?.status?.state !== NodeState.READY) return 0;
+  const { tasks } = await api.tasks({ node: node.meta?.id ?? "" });
+  return tasks.filter((task) => !isOver(task)).length;
+}
+
+/** Waits until nothing runs on the node: whoever drains it may switch it off next. */
 async function emptied(io: Io, api: ControlApi, first: State, timeoutMs: number): Promise<void> {
   const name = plain(hostname(first));
   const controller = new AbortController();
   const off = io.onStop(() => controller.abort(new DOMException("stopped", "AbortError")));
   const until = io.clock.monotonic() + timeoutMs;
-  let said = -1;
+  let said = "";
   try {
-    for (let state = first; state.tasks > 0; state = await api.node(idOf(first))) {
-      if (state.tasks !== said) io.err(`${name}: ${count(state.tasks, "task")} to move\n`);
-      said = state.tasks;
+    for (let state = first; ; state = await api.node(idOf(first))) {
+      const stopping = state.tasks > 0 ? 0 : await stillThere(api, state);
+      if (state.tasks === 0 && stopping === 0) break;
+      const words = state.tasks > 0 ? `${count(state.tasks, "task")} to move` : `${count(stopping, "task")} to stop`;
+      if (words !== said) io.err(`${name}: ${words}\n`);
+      said = words;
       if (state.node?.spec?.availability !== NodeAvailability.DRAINED)
         throw new Failure(
           exits.undone,
@@ -213,7 +223,7 @@ async function emptied(io: Io, api: ControlApi, first: State, timeoutMs: number)
       if (io.clock.monotonic() >= until)
         throw new Failure(
           exits.timeout,
-          `${name} still has ${count(state.tasks, "task")} after ${formatDurationMs(timeoutMs)}; the drain goes on`,
+          `${name} still has ${count(Math.max(state.tasks, stopping), "task")} after ${formatDurationMs(timeoutMs)}; the drain goes on`,
           {
             next: [`flotilla node ps ${name}    # what is left, and why`],
           },
