@@ -11,7 +11,7 @@ export const exits = {
   /** The rollout was rolled back, paused or aborted. */
   undone: 4,
   timeout: 5,
-  /** The command line itself is wrong; nothing was asked of the cluster. */
+  /** What was asked for breaks a rule, found here or by the managers; nothing was changed. */
   usage: 125,
   /** Ctrl-C: the command left, the cluster goes on. */
   detached: 130,
