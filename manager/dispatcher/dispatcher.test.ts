@@ -151,6 +151,18 @@ describe("Dispatcher over gRPC", () => {
     expect(messages[4]?.changes.map(({ item }) => item)).toContainEqual({ $case: "removedTaskId", value: "t1" });
   });
 
+  it("tells every agent the names of nodes that join", async () => {
+    const one = await register();
+    const { messages } = assignments(one.message.sessionId);
+    await eventually(() => messages.length === 1);
+    await register("node000002", "10.77.0.2");
+    await clock.advance(1);
+    await eventually(() => messages.length === 2);
+    expect(messages[1]?.changes.map(({ item }) => item)).toEqual([
+      { $case: "node", value: expect.objectContaining({ id: "node000002", address: "10.77.0.2" }) },
+    ]);
+  });
+
   it("waits with drained until every connected node has let go", async () => {
     const one = await register();
     const two = await register("node000002", "10.77.0.2");

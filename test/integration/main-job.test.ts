@@ -81,6 +81,7 @@ describe("a replicated service on three Docker hosts", () => {
         const body = await lab.mustExec(from, [...hostGet, `http://${lab.address(n)}:8080/`]);
         expect(body).toContain("FLOTILLA_SERVICE");
       }
+    for (const n of lab.hosts) expect(await byHand(`nslookup h${n}.node`)).toContain(lab.address(n));
     // A task of another service finds it as well.
     await cluster.must("service", "create", "--name", "asker", BUSYBOX_IMAGE);
     const [asker] = (
