@@ -249,9 +249,14 @@ describe("what dies around it", () => {
     await lab.kill("etcd", 3);
     await cluster.must("service", "create", "--name", "one", BUSYBOX_IMAGE);
     await lab.kill("etcd", 2);
+    // The first write after the loss may be on its way in etcd: it is done, refused, or said to be unknown.
+    const first = await cluster.run(["service", "create", "-d", "--name", "perhaps", BUSYBOX_IMAGE]);
+    const mayExist = first.code === 0 || /may or may not/.test(first.stderr);
+    // From then on the loss is known, and a refusal is certain.
     const refused = await cluster.run(["service", "create", "-d", "--name", "two", BUSYBOX_IMAGE]);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(/etcd/);
+    expect(refused.stderr).not.toMatch(/may or may not/);
     const body = await lab.mustExec(3, [...hostGet, `http://${lab.address(1)}:8080/`]);
     expect(body).toContain("FLOTILLA_SERVICE");
     await lab.start("etcd", 2);
@@ -262,6 +267,7 @@ describe("what dies around it", () => {
     );
     expect(await startTimes()).toEqual(before);
     const names = (await cluster.must("service", "ls", "--format", "{{.Name}}")).split("\n").filter(Boolean);
-    expect(names.sort()).toEqual(["one", "three", "web"]);
+    expect(names.filter((name) => name !== "perhaps").sort()).toEqual(["one", "three", "web"]);
+    if (!mayExist) expect(names).not.toContain("perhaps");
   });
 });
