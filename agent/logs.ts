@@ -1,6 +1,6 @@
 // A task's log as one stream, through restarts in place of its container.
 
-import { type Clock, ClusterError, sleep } from "../lib/mod.js";
+import { type Clock, ClusterError, pause } from "../lib/mod.js";
 import type { Engine, EngineLogLine, LogRequest } from "./engine/mod.js";
 import type { LogSource } from "./session/mod.js";
 import { type TaskRunner, isTerminal } from "./task/mod.js";
@@ -59,7 +59,7 @@ export class TaskLogs implements LogSource {
     const stop = runner.onChange(() => waited.abort());
     try {
       // Ended by a change, by the reader, or by the clock: each means to look again.
-      await sleep(this.#clock, lookMs, AbortSignal.any([waited.signal, signal])).catch(() => undefined);
+      await pause(this.#clock, lookMs, AbortSignal.any([waited.signal, signal]));
     } finally {
       stop();
     }

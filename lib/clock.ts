@@ -43,6 +43,23 @@ export function sleep(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
   });
 }
 
+/** Resolves after `ms`, or as soon as the signal aborts: for loops that look at their signal anyway. */
+export function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) {
+      resolve();
+      return;
+    }
+    const end = () => {
+      cancel();
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const cancel = clock.after(ms, end);
+    signal.addEventListener("abort", end, { once: true });
+  });
+}
+
 /**
  * The result of `work`, or a `deadline_exceeded` error naming `what` after `ms`. The work itself gets a signal that
  * aborts at the deadline and when `signal` does; work that ignores it goes on unobserved, its late error is dropped.

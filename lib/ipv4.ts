@@ -1,38 +1,50 @@
-// IPv4 addresses and subnets as numbers: allocation, membership, and the text people write.
+// IPv4 addresses and ranges as numbers: allocation, membership, and the text people and routing tools write. Pure.
 
-/** A subnet: the network's first address, as an unsigned 32-bit number, and its prefix length. */
+/** A range of addresses. */
 export interface Cidr {
+  /** The first address, as an unsigned 32-bit number. */
   base: number;
+  /** Prefix length, 0..32. */
   prefix: number;
 }
 
-/** Undefined when `text` is not exactly four decimal octets without leading zeros. */
+/** The address as an unsigned 32-bit number; undefined unless it is exactly four decimal octets without leading zeros. */
 export function parseIpv4(text: string): number | undefined {
   const parts = text.split(".");
   if (parts.length !== 4) return undefined;
   let address = 0;
   for (const part of parts) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part) || Number(part) > 255) return undefined;
-    address = address * 256 + Number(part);
+    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return undefined;
+    const octet = Number(part);
+    if (octet > 255) return undefined;
+    address = address * 256 + octet;
   }
   return address;
 }
 
 export function formatIpv4(address: number): string {
-  return [24, 16, 8, 0].map((shift) => (address >>> shift) & 255).join(".");
+  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
-/** Undefined when `text` is not a CIDR, or has bits set behind its prefix. */
+function maskOf(prefix: number): number {
+  return prefix === 0 ? 0 : (0xffffffff << (32 - prefix)) >>> 0;
+}
+
+/** Undefined when `text` is not a CIDR, or has bits set beyond its prefix. */
 export function parseCidr(text: string): Cidr | undefined {
-  const [addressText = "", prefixText = "", ...more] = text.split("/");
-  const base = parseIpv4(addressText);
-  if (base === undefined || more.length > 0 || !/^(\d|[12]\d|3[0-2])$/.test(prefixText)) return undefined;
-  const cidr = { base, prefix: Number(prefixText) };
-  return base % cidrSize(cidr) === 0 ? cidr : undefined;
+  const range = text.includes("/") ? parseRange(text) : undefined;
+  return range !== undefined && range.base === parseIpv4(text.split("/")[0] ?? "") ? range : undefined;
 }
 
-export function formatCidr({ base, prefix }: Cidr): string {
-  return `${formatIpv4(base)}/${prefix}`;
+/** As routing tools print it: a bare address is a /32, bits beyond the prefix are dropped. */
+export function parseRange(text: string): Cidr | undefined {
+  const [address, length, ...rest] = text.split("/");
+  const base = parseIpv4(address ?? "");
+  if (base === undefined || rest.length > 0) return undefined;
+  if (length === undefined) return { base, prefix: 32 };
+  if (!/^(0|[1-9]\d?)$/.test(length) || Number(length) > 32) return undefined;
+  const prefix = Number(length);
+  return { base: (base & maskOf(prefix)) >>> 0, prefix };
 }
 
 /** Addresses in it, the first and the last included. */
@@ -40,6 +52,34 @@ export function cidrSize({ prefix }: Pick<Cidr, "prefix">): number {
   return 2 ** (32 - prefix);
 }
 
+export function formatCidr(cidr: Cidr): string {
+  return `${formatIpv4(cidr.base)}/${cidr.prefix}`;
+}
+
 export function cidrContains(cidr: Cidr, address: number): boolean {
-  return address >= cidr.base && address < cidr.base + cidrSize(cidr);
+  return (address & maskOf(cidr.prefix)) >>> 0 === cidr.base;
+}
+
+/** Whether two ranges share an address. */
+export function cidrsOverlap(a: Cidr, b: Cidr): boolean {
+  const wider = a.prefix <= b.prefix ? a : b;
+  const narrower = wider === a ? b : a;
+  return cidrContains(wider, narrower.base);
+}
+
+/** Whether every address of `inner` is in `outer`. */
+export function cidrCovers(outer: Cidr, inner: Cidr): boolean {
+  return outer.prefix <= inner.prefix && cidrContains(outer, inner.base);
+}
+
+/** The ranges that make up `outer` without `hole`: one per prefix length between them. */
+export function cidrWithout(outer: Cidr, hole: Cidr): Cidr[] {
+  if (!cidrCovers(outer, hole)) return cidrCovers(hole, outer) ? [] : [outer];
+  const ranges: Cidr[] = [];
+  for (let prefix = outer.prefix + 1; prefix <= hole.prefix; prefix += 1) {
+    // The half that the hole is not in.
+    const sibling = (hole.base ^ (1 << (32 - prefix))) >>> 0;
+    ranges.push({ base: (sibling & maskOf(prefix)) >>> 0, prefix });
+  }
+  return ranges;
 }

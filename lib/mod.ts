@@ -1,5 +1,5 @@
 export { type Backoff, backoffMs } from "./backoff.js";
-export { type Clock, sleep, systemClock, withDeadline } from "./clock.js";
+export { type Clock, pause, sleep, systemClock, withDeadline } from "./clock.js";
 export {
   ClusterError,
   type ErrorCode,
@@ -14,5 +14,17 @@ export { type LoopOptions, ReconcileLoop } from "./loop.js";
 export { type Rng, seededRng, systemRng } from "./rng.js";
 export { BoundedStream, LatestStream } from "./stream.js";
 export { formatBytes, formatDurationMs, formatNanoCpus, parseBytes, parseDurationMs, parseNanoCpus } from "./units.js";
-export { type Cidr, cidrContains, cidrSize, formatCidr, formatIpv4, parseCidr, parseIpv4 } from "./ipv4.js";
+export {
+  type Cidr,
+  cidrContains,
+  cidrCovers,
+  cidrSize,
+  cidrsOverlap,
+  cidrWithout,
+  formatCidr,
+  formatIpv4,
+  parseCidr,
+  parseIpv4,
+  parseRange,
+} from "./ipv4.js";
 export { type StatusServerOptions, serveStatus } from "./status-server.js";

@@ -10,6 +10,7 @@ import {
   type Rng,
   backoffMs,
   messageOf,
+  pause,
   sleep,
 } from "../../lib/mod.js";
 import {
@@ -111,7 +112,7 @@ export class Steering {
       }
       this.#connected = false;
       failures = clock.monotonic() - fromMs > goodMs ? 1 : failures + 1;
-      await sleep(clock, backoffMs(retry, failures, rng), signal).catch(() => undefined);
+      await pause(clock, backoffMs(retry, failures, rng), signal);
     }
   }
 

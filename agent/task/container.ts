@@ -1,6 +1,7 @@
 // A task as a container: its name, labels, environment and place on the network. Names and labels are derived from
 // the task alone, so that an agent that lost its memory finds what it made.
 
+import { formatIpv4, parseCidr } from "../../lib/mod.js";
 import type { Cluster, Node } from "../../proto/mod.js";
 import type { ContainerRequest, ContainerState } from "../engine/mod.js";
 import type { Assignment } from "./record.js";
@@ -27,9 +28,9 @@ export interface HostSettings {
 
 /** The first address of the node's subnet: the bridge's own, where the resolver listens. */
 export function gatewayOf(subnet: string): string {
-  const match = /^(\d+)\.(\d+)\.(\d+)\.(\d+)\/(\d+)$/.exec(subnet);
-  if (match === null) throw new Error(`the node's subnet ${JSON.stringify(subnet)} is not an IPv4 CIDR`);
-  return `${match[1]}.${match[2]}.${match[3]}.${Number(match[4]) + 1}`;
+  const cidr = parseCidr(subnet);
+  if (cidr === undefined) throw new Error(`the node's subnet ${JSON.stringify(subnet)} is not an IPv4 CIDR`);
+  return formatIpv4(cidr.base + 1);
 }
 
 export function containerName({ task }: Assignment): string {

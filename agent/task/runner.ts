@@ -9,7 +9,7 @@ import {
   type Rng,
   backoffMs,
   messageOf,
-  sleep,
+  pause,
 } from "../../lib/mod.js";
 import { PullPolicy } from "../../proto/mod.js";
 import type { ContainerState, Engine } from "../engine/mod.js";
@@ -218,6 +218,8 @@ export class TaskRunner implements AsyncDisposable {
   /** Network, image, container; ends with a container known, the task rejected, or an error that means: later. */
   async #prepare(signal: AbortSignal): Promise<void> {
     const { clock, rng, networkLost } = this.#around;
+    // Told to stop since it was decided to prepare, when there was no pull to end yet.
+    if (mustStop(this.#record)) return;
     const controller = new AbortController();
     const onAbort = () => controller.abort(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
@@ -249,7 +251,7 @@ export class TaskRunner implements AsyncDisposable {
             return;
           }
           this.#become({ ...this.#record, message: `trying again: ${messageOf(failure)}` });
-          await sleep(clock, backoffMs(prepareRetry, attempt, rng), controller.signal).catch(() => undefined);
+          await pause(clock, backoffMs(prepareRetry, attempt, rng), controller.signal);
           if (controller.signal.aborted) return;
         }
       }
@@ -266,6 +268,7 @@ export class TaskRunner implements AsyncDisposable {
     const settings = host();
     if (settings === undefined) throw new ClusterError("unavailable", "the node has no session yet");
     const network = await networkId();
+    signal.throwIfAborted();
     await engine.ensureImage(container.image, pullPolicies[container.pullPolicy], signal, () => {
       if (this.#record.message !== pulling) this.#become({ ...this.#record, message: pulling });
     });

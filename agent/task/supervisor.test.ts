@@ -188,6 +188,28 @@ test("told to stop while its image is being pulled, it stops at once", async () 
   expect(engine.containers.size).toBe(0);
 });
 
+test("told to stop between the decision to prepare and the pull, it does not pull", async () => {
+  session();
+  let pulls = 0;
+  engine.ensureImage = async () => {
+    pulls += 1;
+    await new Promise<void>(() => undefined);
+  };
+  let finish: () => void = () => undefined;
+  const made = new Promise<void>((resolve) => (finish = resolve));
+  const ensureNetwork = engine.ensureNetwork.bind(engine);
+  engine.ensureNetwork = async (request) => {
+    await made;
+    return await ensureNetwork(request);
+  };
+  supervisor.assign(true, [sleeper("t1")], []);
+  await until("preparing", () => status("t1")?.state === TaskState.PREPARING);
+  supervisor.assign(false, [sleeper("t1", { desired: TaskState.SHUTDOWN })], []);
+  finish();
+  await until("shut down", () => status("t1")?.state === TaskState.SHUTDOWN);
+  expect(pulls).toBe(0);
+});
+
 test("readiness follows the health check", async () => {
   session();
   const healthcheck = { test: ["CMD", "true"], intervalMs: 1_000, timeoutMs: 1_000, startPeriodMs: 0, retries: 1 };

@@ -1,7 +1,7 @@
 // `flotilla events`: a line per event, until Ctrl-C.
 
 import type { Command } from "commander";
-import { sleep } from "../../lib/clock.js";
+import { pause } from "../../lib/clock.js";
 import { ClusterError, messageOf } from "../../lib/errors.js";
 import type { Event } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { Failure, exits } from "../exit.js";
@@ -106,7 +106,7 @@ export function addEvents(program: Command, cli: Cli): void {
               io.err(`lost the manager (${messageOf(error)}); trying again, events may be missing\n`);
             awayAtMs ??= nowMs;
           }
-          await sleep(io.clock, waitMs, controller.signal).catch(() => undefined);
+          await pause(io.clock, waitMs, controller.signal);
         }
       } finally {
         off();

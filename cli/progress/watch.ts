@@ -1,7 +1,7 @@
 // Waits until a service is what was asked for, or it is clear that it will not be; shows the way there.
 
 import { ClusterError, messageOf } from "../../lib/errors.js";
-import { sleep } from "../../lib/clock.js";
+import { pause } from "../../lib/clock.js";
 import { formatDurationMs } from "../../lib/units.js";
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
 import { RolloutState, type Task } from "../../proto/gen/flotilla/objects/v1/objects.js";
@@ -177,7 +177,7 @@ class Watch {
           return;
         }
       }
-      await sleep(io.clock, waitMs, signal).catch(() => undefined);
+      await pause(io.clock, waitMs, signal);
     }
   }
 

@@ -1,7 +1,7 @@
 // Who may ask, and how much: this host and the containers on its bridges, each within a rate. The resolver must never
 // serve the world: an open one is a weapon in others' hands.
 
-import { type Cidr, contains, parseIpv4 } from "../ipv4.js";
+import { type Cidr, cidrContains, parseIpv4 } from "../../lib/mod.js";
 
 /** Questions per second that one address may ask on average, and at once. Far above what programs ask. */
 const ratePerS = 5_000;
@@ -36,7 +36,7 @@ export class Gate {
     if (known === undefined) {
       const address = parseIpv4(source);
       known =
-        this.#own.has(source) || (address !== undefined && this.#ranges.some((range) => contains(range, address)));
+        this.#own.has(source) || (address !== undefined && this.#ranges.some((range) => cidrContains(range, address)));
       if (this.#known.size >= sourcesMax) this.#known.clear();
       this.#known.set(source, known);
     }

@@ -2,8 +2,7 @@
 // changes. Addresses that lead back to us are left out: a query must not go round.
 
 import { readFile, stat } from "node:fs/promises";
-import { type Clock, type Logger, messageOf } from "../../lib/mod.js";
-import { parseIpv4 } from "../ipv4.js";
+import { type Clock, type Logger, messageOf, parseIpv4 } from "../../lib/mod.js";
 
 /** glibc reads three; more would only make the deadline shorter for each. */
 const upstreamsMax = 3;

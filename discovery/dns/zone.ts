@@ -1,6 +1,6 @@
 // Which names are ours and what stands at them. Pure: reads the directory of routes, knows nothing of messages.
 
-import { contains } from "../ipv4.js";
+import { cidrContains } from "../../lib/mod.js";
 import type { HostView, ServiceNames } from "../routes/mod.js";
 
 /** The part of the route table that names need. */
@@ -134,7 +134,7 @@ function inReverse(directory: Directory, host: HostView, labels: readonly string
     return undefined;
   let address = 0;
   for (let i = 0; i < 4; i += 1) address = address * 256 + Number(octets[i] ?? 0);
-  const pool = [host.vipPool, host.nodePool].find((one) => contains(one, address));
+  const pool = [host.vipPool, host.nodePool].find((one) => cidrContains(one, address));
   if (pool === undefined) return undefined;
   const cut = Math.max(1, Math.ceil(pool.prefix / 8));
   if (octets.length < cut) return undefined;

@@ -1,8 +1,7 @@
 // The addresses that this host has now, watched: bridges come and go with Docker, and published ports follow.
 
 import { networkInterfaces } from "node:os";
-import { type Clock, ClusterError, type Logger, messageOf } from "../../lib/mod.js";
-import { type Cidr, parseCidr } from "../ipv4.js";
+import { type Clock, ClusterError, type Logger, messageOf, type Cidr, parseRange } from "../../lib/mod.js";
 import { type Run, runCommand } from "./network.js";
 
 const pollMs = 2_000;
@@ -92,6 +91,6 @@ export function readSubnets(json: string): Cidr[] {
   // iproute2 prints an empty object for each link that a filter left out.
   return (links as { addr_info?: { local?: unknown; prefixlen?: unknown }[] }[])
     .flatMap((link) => link.addr_info ?? [])
-    .map(({ local, prefixlen }) => parseCidr(`${String(local)}/${String(prefixlen)}`))
+    .map(({ local, prefixlen }) => parseRange(`${String(local)}/${String(prefixlen)}`))
     .filter((cidr) => cidr !== undefined);
 }

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { formatCidr, parseCidr, parseIpv4 } from "../ipv4.js";
+import { formatCidr, parseRange, parseIpv4 } from "../../lib/mod.js";
 import { readSubnets } from "./addresses.js";
 import { type Pools, type Ran, localRanges, poolConflicts, setUp } from "./network.js";
 
-const cidr = (text: string) => parseCidr(text) ?? expect.fail(`${text} is no range`);
+const cidr = (text: string) => parseRange(text) ?? expect.fail(`${text} is no range`);
 const pools: Pools = {
   vipPool: cidr("10.127.0.0/16"),
   nodePool: cidr("10.128.0.0/10"),

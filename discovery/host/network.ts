@@ -11,8 +11,16 @@
 // The set-up stays when the ambassador ends: routes outlive it, and the next one needs the same. `cleanup` removes it.
 
 import { spawn } from "node:child_process";
-import { ClusterError, messageOf } from "../../lib/mod.js";
-import { type Cidr, covers, formatCidr, overlaps, parseCidr, without } from "../ipv4.js";
+import {
+  ClusterError,
+  messageOf,
+  type Cidr,
+  cidrCovers,
+  formatCidr,
+  cidrsOverlap,
+  parseRange,
+  cidrWithout,
+} from "../../lib/mod.js";
 
 const commandTimeoutMs = 10_000;
 
@@ -59,9 +67,9 @@ export function poolConflicts(
 } {
   const conflict = (what: string, pool: Cidr): string | undefined => {
     for (const { dst, dev } of routes) {
-      const range = parseCidr(dst);
-      if (range === undefined || range.prefix === 0 || covers(pools.subnet, range)) continue;
-      if (overlaps(pool, range))
+      const range = parseRange(dst);
+      if (range === undefined || range.prefix === 0 || cidrCovers(pools.subnet, range)) continue;
+      if (cidrsOverlap(pool, range))
         return `the cluster's ${what} ${formatCidr(pool)} overlaps ${dst}, which this host reaches by ${dev}: make the cluster with another ${what}`;
     }
     return undefined;
@@ -74,7 +82,7 @@ export function localRanges(pools: Pools, owned: { readonly vip: boolean; readon
   // The resolver's address by itself as well: a host may refuse it with a route of its own while no ambassador runs,
   // so that look-ups fail at once, and where the tables are one the longer prefix wins.
   const vips = [pools.vipPool, { base: pools.dnsAddress, prefix: 32 }];
-  return [...(owned.vip ? vips : []), ...(owned.node ? without(pools.nodePool, pools.subnet) : [])];
+  return [...(owned.vip ? vips : []), ...(owned.node ? cidrWithout(pools.nodePool, pools.subnet) : [])];
 }
 
 /** Makes the pools local; the answer is what could not be done, in words, and whether the node pool is ours. */

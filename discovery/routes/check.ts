@@ -2,7 +2,7 @@
 
 import type { HostConfig } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
 import { type Endpoint, Protocol, type Route } from "../../proto/mod.js";
-import { type Cidr, contains, parseCidr, parseIpv4 } from "../ipv4.js";
+import { type Cidr, cidrContains, parseRange, parseIpv4 } from "../../lib/mod.js";
 
 /** HostConfig with its addresses understood. */
 export interface HostView {
@@ -39,9 +39,9 @@ export function checkHost(config: HostConfig): HostView | { readonly problems: r
   const address = "must be an IPv4 address such as 10.127.0.53";
   const range = "must be an IPv4 range such as 10.127.0.0/16";
   const gateway = need("gateway", config.gateway, parseIpv4(config.gateway), address);
-  const subnet = need("subnet", config.subnet, parseCidr(config.subnet), range);
-  const vipPool = need("vip_pool", config.vipPool, parseCidr(config.vipPool), range);
-  const nodePool = need("node_pool", config.nodePool, parseCidr(config.nodePool), range);
+  const subnet = need("subnet", config.subnet, parseRange(config.subnet), range);
+  const vipPool = need("vip_pool", config.vipPool, parseRange(config.vipPool), range);
+  const nodePool = need("node_pool", config.nodePool, parseRange(config.nodePool), range);
   const dnsAddress = need("dns_address", config.dnsAddress, parseIpv4(config.dnsAddress), address);
   const domain = need("domain", config.domain, dnsName(config.domain), "must be a DNS name such as flotilla.internal");
   const nodes = new Map<string, number>();
@@ -71,7 +71,7 @@ export function routeFault(route: Route, host: HostView): string | undefined {
   if (route.vip === "" && route.ports.length > 0) return `${name}: has ports but no virtual IP`;
   if (route.vip !== "") {
     const vip = parseIpv4(route.vip);
-    if (vip === undefined || !contains(host.vipPool, vip))
+    if (vip === undefined || !cidrContains(host.vipPool, vip))
       return `${name}: virtual IP ${JSON.stringify(route.vip)} is not in ${host.config.vipPool}`;
     if (vip === host.dnsAddress) return `${name}: virtual IP ${route.vip} is the resolver's own address`;
   }

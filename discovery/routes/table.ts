@@ -1,10 +1,9 @@
 // The routes in force. Takes complete and incremental updates and answers in constant time what DNS, the listeners
 // and the balancer ask. No I/O: what a change means for sockets is told by `claims`.
 
-import type { Clock } from "../../lib/mod.js";
+import { type Clock, parseIpv4 } from "../../lib/mod.js";
 import type { HostConfig } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
 import type { Endpoint, Route } from "../../proto/mod.js";
-import { parseIpv4 } from "../ipv4.js";
 import { Backend, type Candidate } from "./backend.js";
 import { type HostView, checkHost, dnsName, endpointFault, routeFault } from "./check.js";
 import { EndpointState } from "./endpoint.js";

@@ -16,7 +16,7 @@ const mayImport = {
 const folders = [...Object.keys(mayImport), "test"];
 
 /** Packages with one room. */
-const rooms = { dockerode: "agent/engine/docker", etcd3: "manager/store/etcd", "dns-packet": "discovery/dns" };
+const rooms = { dockerode: "agent/engine/docker", etcd3: "manager/store/etcd" };
 
 /** Rooms without I/O: time, randomness and everything else come as arguments. */
 const pure = ["manager/scheduler", "deploy/strategy", "deploy/judge"];

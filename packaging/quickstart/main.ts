@@ -1,5 +1,5 @@
 // The run: set-up, steps, and the end, whatever brings it. The lab goes down in every case but SIGKILL, and then in the next run.
-import { ClusterError, messageOf, sleep, systemClock } from "../../lib/mod.js";
+import { ClusterError, messageOf, pause, sleep, systemClock } from "../../lib/mod.js";
 import { Lab, lock } from "../lab/mod.js";
 import { type Need, ensureSystem } from "../setup/mod.js";
 import { Cluster, LAB_NAME, removeLab } from "./cluster.js";
@@ -135,5 +135,5 @@ function printer(): (text: string) => void {
 
 /** Signal handlers alone do not keep a process alive. */
 async function untilAborted(signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) await sleep(systemClock, 3_600_000, signal).catch(() => undefined);
+  while (!signal.aborted) await pause(systemClock, 3_600_000, signal);
 }

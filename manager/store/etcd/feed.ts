@@ -9,7 +9,7 @@ import {
   type Rng,
   backoffMs,
   messageOf,
-  sleep,
+  pause,
   toClusterError,
 } from "../../../lib/mod.js";
 import type { IKeyValue, IRangeRequest, IRangeResponse, IWatchRequest, IWatchResponse } from "etcd3";
@@ -105,8 +105,7 @@ export class Feed {
         this.#failed(error);
         if (failures === 1) log.warn({ error: messageOf(error) }, "etcd cannot be read");
       }
-      if (failures > 0 && !signal.aborted)
-        await sleep(clock, backoffMs(retryBackoff, failures, rng), signal).catch(() => undefined);
+      if (failures > 0 && !signal.aborted) await pause(clock, backoffMs(retryBackoff, failures, rng), signal);
     }
   }
 
@@ -122,7 +121,7 @@ export class Feed {
       } catch (error) {
         if (!signal.aborted) this.#failed(error);
       }
-      await sleep(clock, probeEveryMs, signal).catch(() => undefined);
+      await pause(clock, probeEveryMs, signal);
     }
   }
 
