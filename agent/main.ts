@@ -72,6 +72,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     rng,
     log,
     onDrain: (taskId, active) => session.reportDrain(taskId, active),
+    onProblems: (texts) => session.reportProblems(texts),
   });
   const session = new ManagerSession({
     nodeId: memory.nodeId,
@@ -85,6 +86,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     onAssignments: (message) => spread(message, supervisor, steering),
     statuses: () => supervisor.statuses(),
     drains: () => steering.drains(),
+    problems: () => steering.problems,
     logs: new TaskLogs(engine, clock, (taskId) => supervisor.runner(taskId)),
   });
 

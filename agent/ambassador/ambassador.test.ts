@@ -80,6 +80,7 @@ function make(command: readonly string[] = ["/no/such/program"]) {
     ...common,
     process: new AmbassadorProcess({ ...common, command, dataDir }),
     onDrain: (taskId, active) => drains.push([taskId, active]),
+    onProblems: () => undefined,
   });
   return { steering, drains };
 }

@@ -29,6 +29,8 @@ export interface SteeringOptions {
   rng: Rng;
   log: Logger;
   onDrain(taskId: string, activeConnections: number): void;
+  /** What the ambassador can't do changed; all of it, empty when it can do everything. */
+  onProblems(texts: readonly string[]): void;
 }
 
 /** Changes that come together go together. */
@@ -50,6 +52,7 @@ export class Steering {
   /** The managers have said everything once. */
   #known = false;
   #drains = new Map<string, number>();
+  #problems: readonly string[] = [];
   #connected = false;
   #wake: () => void = () => undefined;
 
@@ -64,6 +67,11 @@ export class Steering {
   /** Connections to draining endpoints, as the ambassador last said. */
   drains(): [string, number][] {
     return [...this.#drains];
+  }
+
+  /** What the ambassador can't do, as it last said. */
+  get problems(): readonly string[] {
+    return this.#problems;
   }
 
   configure(host: HostConfig): void {
@@ -137,7 +145,6 @@ export class Steering {
   }
 
   async #listen(stream: Steer): Promise<void> {
-    let problems = "";
     for await (const message of stream) {
       const response = message as SteerResponse;
       this.#connected = true;
@@ -145,10 +152,10 @@ export class Steering {
       for (const [taskId, active] of drains)
         if (this.#drains.get(taskId) !== active) this.#options.onDrain(taskId, active);
       this.#drains = drains;
-      const now = response.problems.join("; ");
-      if (now !== problems && now !== "")
-        this.#options.log.warn({ problems: response.problems }, "listeners of the ambassador");
-      problems = now;
+      if (response.problems.join("\n") === this.#problems.join("\n")) continue;
+      this.#problems = response.problems;
+      this.#options.log.warn({ problems: response.problems }, "listeners of the ambassador");
+      this.#options.onProblems(response.problems);
     }
   }
 

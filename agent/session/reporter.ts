@@ -21,6 +21,8 @@ import type { TaskStatus } from "../../proto/mod.js";
 /** Long enough for a batch, short enough to be unnoticed. */
 const gatherMs = 30;
 const updatesMax = 500;
+const problemsMax = 32;
+const problemCharsMax = 300;
 const retry: Backoff = { firstMs: 200, maxMs: 2_000, jitter: 0.5 };
 
 export class Reporter {
@@ -29,6 +31,7 @@ export class Reporter {
   readonly #log: Logger;
   readonly #statuses = new Map<string, TaskStatus>();
   readonly #drains = new Map<string, number>();
+  #problems: readonly string[] | undefined;
   #wake: () => void = () => undefined;
 
   constructor(options: { clock: Clock; rng: Rng; log: Logger }) {
@@ -47,6 +50,12 @@ export class Reporter {
     this.#wake();
   }
 
+  /** All there are now; what was said before is over. */
+  problems(texts: readonly string[]): void {
+    this.#problems = texts.slice(0, problemsMax).map((text) => text.slice(0, problemCharsMax));
+    this.#wake();
+  }
+
   /** Sends until the signal aborts; throws `not_found` when the manager does not know the session. */
   async run(
     sessionId: string,
@@ -55,7 +64,8 @@ export class Reporter {
   ): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
-      if (this.#statuses.size === 0 && this.#drains.size === 0) await this.#something(signal);
+      if (this.#statuses.size === 0 && this.#drains.size === 0 && this.#problems === undefined)
+        await this.#something(signal);
       await sleep(this.#clock, failures === 0 ? gatherMs : backoffMs(retry, failures, this.#rng), signal);
       const updates: TaskStatusUpdate[] = [...this.#statuses]
         .slice(0, updatesMax)
@@ -63,22 +73,29 @@ export class Reporter {
       const drains: DrainReport[] = [...this.#drains]
         .slice(0, updatesMax)
         .map(([taskId, activeConnections]) => ({ taskId, activeConnections }));
+      const problems = this.#problems;
       try {
-        await send({ sessionId, updates, drains });
+        await send({ sessionId, updates, drains, problems: problems && { texts: [...problems] } });
         failures = 0;
-        this.#done(updates, drains);
+        this.#done(updates, drains, problems);
       } catch (failure) {
         if (failure instanceof ClusterError && failure.code === "not_found") throw failure;
         failures += 1;
         this.#log.warn({ error: messageOf(failure), failures }, "statuses were not stored: sending them again");
         // Refused for what it says, not for the moment: the same again would block all that follow.
-        if (failure instanceof ClusterError && failure.code === "invalid_argument") this.#done(updates, drains);
+        if (failure instanceof ClusterError && failure.code === "invalid_argument")
+          this.#done(updates, drains, problems);
       }
     }
   }
 
   /** Newer ones that came meanwhile stay. */
-  #done(updates: readonly TaskStatusUpdate[], drains: readonly DrainReport[]): void {
+  #done(
+    updates: readonly TaskStatusUpdate[],
+    drains: readonly DrainReport[],
+    problems: readonly string[] | undefined,
+  ): void {
+    if (this.#problems === problems) this.#problems = undefined;
     for (const { taskId, status } of updates) if (this.#statuses.get(taskId) === status) this.#statuses.delete(taskId);
     for (const { taskId, activeConnections } of drains)
       if (this.#drains.get(taskId) === activeConnections) this.#drains.delete(taskId);

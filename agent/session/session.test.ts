@@ -44,6 +44,7 @@ function begin(managers: string[], logs: EngineLogLine[] = []): ManagerSession {
     onAssignments: (message) => messages.push(message),
     statuses: () => statuses,
     drains: () => [["draining", 2]],
+    problems: () => [],
     logs: {
       async *read() {
         for (const line of logs) yield await Promise.resolve(line);

@@ -40,6 +40,7 @@ export interface SessionOptions {
   /** All there is now: sent to each new session. */
   statuses(): [string, TaskStatus][];
   drains(): [string, number][];
+  problems(): readonly string[];
   logs: LogSource;
 }
 
@@ -76,6 +77,10 @@ export class ManagerSession {
 
   reportDrain(taskId: string, activeConnections: number): void {
     this.#reporter.drain(taskId, activeConnections);
+  }
+
+  reportProblems(texts: readonly string[]): void {
+    this.#reporter.problems(texts);
   }
 
   /** One session after another, until the signal aborts. */
@@ -129,6 +134,7 @@ export class ManagerSession {
       this.#connected = true;
       for (const [taskId, status] of this.#options.statuses()) this.#reporter.status(taskId, status);
       for (const [taskId, active] of this.#options.drains()) this.#reporter.drain(taskId, active);
+      this.#reporter.problems(this.#options.problems());
       const parts = [
         this.#hold(stream),
         this.#beat(client, sessionId, first.value.heartbeatPeriodMs, signal),

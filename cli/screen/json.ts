@@ -204,6 +204,7 @@ export function nodeJson({ node, tasks, reserved }: NodeState) {
     architecture: description?.architecture ?? "",
     address: description?.advertiseAddress ?? "",
     subnet: node?.subnet ?? "",
+    problems: node?.problems ?? [],
     resources: resourcesJson(description?.resources),
     reserved: resourcesJson(reserved),
     tasks,

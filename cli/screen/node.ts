@@ -5,7 +5,7 @@ import type { NodeState } from "../../proto/gen/flotilla/control/v1/control.js";
 import type { Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Column } from "./table.js";
 import { shortId } from "./task.js";
-import { plain } from "./text.js";
+import { count, plain } from "./text.js";
 import { ago } from "./time.js";
 import { capital, nodeAvailability, nodeState } from "./words.js";
 
@@ -13,7 +13,14 @@ export function nodeColumns(trunc: boolean): Column<NodeState>[] {
   return [
     { key: "ID", header: "ID", get: ({ node }) => shortId(node?.meta?.id ?? "", trunc) },
     { key: "Hostname", header: "HOSTNAME", get: ({ node }) => node?.description?.hostname ?? "" },
-    { key: "Status", header: "STATUS", get: ({ node }) => capital(nodeState(node?.status?.state ?? 0)) },
+    {
+      key: "Status",
+      header: "STATUS",
+      get: ({ node }) => {
+        const problems = node?.problems.length ?? 0;
+        return `${capital(nodeState(node?.status?.state ?? 0))}${problems === 0 ? "" : ` (${count(problems, "problem")})`}`;
+      },
+    },
     {
       key: "Availability",
       header: "AVAILABILITY",
@@ -63,6 +70,7 @@ export function nodePretty(state: NodeState, nowMs: number): string {
     ["Platform", `${description?.os ?? ""}/${description?.architecture ?? ""}`],
     ["Engine", `${description?.engineVersion ?? ""} (API ${description?.engineApiVersion ?? ""})`],
     ["Agent", description?.agentVersion ?? ""],
+    ["Problems", (node?.problems ?? []).join("; ")],
   ];
   const shown = rows.filter(([, value]) => value !== "");
   const width = Math.max(...shown.map(([key]) => key.length)) + 2;

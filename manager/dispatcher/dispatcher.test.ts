@@ -8,6 +8,7 @@ import {
   DispatcherClient,
   DispatcherService,
   type SessionMessage,
+  type UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { NodeState, TaskState } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
@@ -87,9 +88,9 @@ describe("Dispatcher over gRPC", () => {
     return { messages, stream };
   }
 
-  const updateStatus = (request: Parameters<DispatcherClient["updateStatus"]>[0]) =>
+  const updateStatus = (report: Omit<UpdateStatusRequest, "problems"> & { problems?: { texts: string[] } }) =>
     new Promise<void>((resolve, reject) =>
-      client.updateStatus(request, new Metadata(), (error) =>
+      client.updateStatus({ problems: undefined, ...report }, new Metadata(), (error) =>
         error === null ? resolve() : reject(fromServiceError(error)),
       ),
     );
@@ -161,6 +162,20 @@ describe("Dispatcher over gRPC", () => {
     expect(messages[1]?.changes.map(({ item }) => item)).toEqual([
       { $case: "node", value: expect.objectContaining({ id: "node000002", address: "10.77.0.2" }) },
     ]);
+  });
+
+  it("keeps what a host's ambassador cannot do, until it can", async () => {
+    const { message } = await register();
+    const report = { sessionId: message.sessionId, updates: [], drains: [] };
+    const problems = () => store.view().nodes.get(nodeId)?.problems;
+    await updateStatus({ ...report, problems: { texts: ["port 8080 is taken"] } });
+    await updateStatus(report);
+    expect(problems()).toEqual(["port 8080 is taken"]);
+    const { revision } = store.view();
+    await updateStatus({ ...report, problems: { texts: ["port 8080 is taken"] } });
+    expect(store.view().revision).toBe(revision);
+    await updateStatus({ ...report, problems: { texts: [] } });
+    expect(problems()).toEqual([]);
   });
 
   it("waits with drained until every connected node has let go", async () => {

@@ -25,6 +25,9 @@ import { applyStatus } from "./status.js";
 const statusesPerTransaction = 50;
 /** A report larger than this is refused: an agent sends the newest status of each task. */
 const statusesPerReportMax = 10_000;
+/** Problems of a host that are kept, and characters of each. */
+const problemsMax = 32;
+const problemCharsMax = 300;
 
 export interface DispatcherOptions {
   store: Store;
@@ -321,6 +324,7 @@ export class Dispatcher implements AsyncDisposable {
           before?.status.state === NodeState.READY
             ? before.status
             : { state: NodeState.READY, message: "registered", sinceMs: nowMs },
+        problems: before?.problems ?? [],
         subnet: before?.subnet ?? allocateSubnet(tx, cluster),
       };
       if (before === undefined) {
@@ -366,7 +370,7 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async #updateStatus({ sessionId, updates, drains }: UpdateStatusRequest): Promise<void> {
+  async #updateStatus({ sessionId, updates, drains, problems }: UpdateStatusRequest): Promise<void> {
     const { store, clock, log } = this.#options;
     const { nodeId } = this.#sessions.get(sessionId);
     if (updates.length > statusesPerReportMax)
@@ -376,6 +380,7 @@ export class Dispatcher implements AsyncDisposable {
       );
     for (const { taskId, activeConnections } of drains) this.#drains.report(taskId, nodeId, activeConnections);
     if (drains.length > 0) this.#loop.wake();
+    if (problems !== undefined) await this.#storeProblems(nodeId, problems.texts);
     for (let i = 0; i < updates.length; i += statusesPerTransaction) {
       const slice = updates.slice(i, i + statusesPerTransaction);
       await store.update((tx) => {
@@ -396,6 +401,19 @@ export class Dispatcher implements AsyncDisposable {
         }
       });
     }
+  }
+
+  async #storeProblems(nodeId: string, texts: readonly string[]): Promise<void> {
+    const { store, clock } = this.#options;
+    const problems = texts.slice(0, problemsMax).map((text) => text.slice(0, problemCharsMax));
+    const same = (others: readonly string[] | undefined) => others?.join("\n") === problems.join("\n");
+    // Every session says them once, and mostly there are none: no write for that.
+    if (same(store.view().nodes.get(nodeId)?.problems)) return;
+    await store.update((tx) => {
+      const node = tx.nodes.get(nodeId);
+      if (node === undefined || same(node.problems)) return;
+      tx.put("nodes", { ...node, meta: { ...node.meta, updatedAtMs: clock.now() }, problems });
+    });
   }
 
   #sessionEnded(session: Session): void {

@@ -77,6 +77,10 @@ export function describe(change: Change): Told[] {
       const events: Told[] = [];
       if (before.status.state !== after.status.state)
         events.push(told(nameOf(NodeState, after.status.state), after.status.message));
+      for (const problem of after.problems)
+        if (!before.problems.includes(problem)) events.push(told("problem", problem));
+      for (const problem of before.problems)
+        if (!after.problems.includes(problem)) events.push(told("solved", problem));
       if (before.spec.availability !== after.spec.availability)
         events.push(told(nameOf(NodeAvailability, after.spec.availability), "availability changed"));
       return events;

@@ -22,8 +22,11 @@ export const managerDataDir = (lab: string, n: number): string => join(hostDataD
 export const etcdDataDir = (lab: string, n: number): string => join(hostDataDir(lab, n), "etcd");
 export const engineDataDir = (lab: string, n: number): string => join(hostDataDir(lab, n), "docker");
 export const imageDir = (lab: string): string => join(dataDir(lab), "images");
+/** The ambassador's is where its agent keeps it: whoever starts the ambassador writes on there. */
 export const logFile = (lab: string, n: number, process: string): string =>
-  join(dataDir(lab), "log", `${hostName(n)}-${process}.log`);
+  process === "ambassador"
+    ? join(agentDataDir(lab, n), "ambassador.log")
+    : join(dataDir(lab), "log", `${hostName(n)}-${process}.log`);
 export const pidFile = (lab: string, n: number, process: string): string => join(hostRunDir(lab, n), `${process}.json`);
 /** Given to dockerd as --cgroup-parent, and removed when the host loses power. */
 export const hostCgroup = (lab: string, n: number): string => `/${CGROUP_ROOT}/${lab}/${hostName(n)}`;

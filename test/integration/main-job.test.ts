@@ -194,6 +194,20 @@ describe("what dies around it", () => {
     expect(await startTimes()).toEqual(before);
   });
 
+  it("a published port that something else on a host has is named there, and opened once it is free", async () => {
+    const other = lab.exec(2, "timeout 10 busybox nc -ll -p 8095 -e true".split(" "));
+    await cluster.must("service", "create", "--name", "taken", "--publish", "8095:80", `${DEMO_IMAGE}:1`);
+    const problems = async () => (await cluster.json<{ problems: string[] }[]>("node", "inspect", "h2"))[0]?.problems;
+    await eventually("host 2 names the port and the service", async () =>
+      ((await problems()) ?? []).some((text) => text.includes("8095") && text.includes("taken")),
+    );
+    expect(await cluster.must("node", "ls")).toContain("Ready (1 problem)");
+    await other;
+    await eventually("the problem is gone", async () => (await problems())?.length === 0);
+    const body = await lab.mustExec(1, [...hostGet, `http://${lab.address(2)}:8095/`]);
+    expect(body).toContain("FLOTILLA_SERVICE");
+  });
+
   it("ambassador killed: back by itself, routes and names served again", async () => {
     await createWeb();
     await lab.kill("ambassador", 1);

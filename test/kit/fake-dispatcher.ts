@@ -282,6 +282,7 @@ export class FakeDispatcher implements AsyncDisposable {
       description: { ...description, resources: description.resources },
       status: { state: NodeState.READY, message: "", sinceMs: 1 },
       subnet: this.#options.subnet ?? "10.128.7.0/24",
+      problems: [],
     };
   }
 }

@@ -113,6 +113,7 @@ export function makeNode(id: string, changes: Partial<Node> = {}): Node {
     },
     status: { state: NodeState.READY, message: "", sinceMs: 0 },
     subnet: "10.128.1.0/24",
+    problems: [],
     ...changes,
   };
 }

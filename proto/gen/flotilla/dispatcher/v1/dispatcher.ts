@@ -155,6 +155,14 @@ export interface UpdateStatusRequest {
   updates: TaskStatusUpdate[];
   /** Connections that this host's ambassador still has to draining endpoints, of any node. */
   drains: DrainReport[];
+  /** What this host's ambassador can't do now; absent when that has not changed. */
+  problems: HostProblems | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface HostProblems {
+  /** At most 32, of at most 300 characters each. */
+  texts: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1252,7 +1260,7 @@ export const TaskAssignment_ServiceLabelsEntry: MessageFns<TaskAssignment_Servic
 };
 
 function createBaseUpdateStatusRequest(): UpdateStatusRequest {
-  return { sessionId: "", updates: [], drains: [], _unknownFields: {} };
+  return { sessionId: "", updates: [], drains: [], problems: undefined, _unknownFields: {} };
 }
 
 export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
@@ -1265,6 +1273,9 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
     }
     for (const v of message.drains) {
       DrainReport.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.problems !== undefined) {
+      HostProblems.encode(message.problems, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1314,6 +1325,14 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
             message.drains.push(DrainReport.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.problems = HostProblems.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1342,6 +1361,80 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
     message.sessionId = object.sessionId ?? "";
     message.updates = object.updates?.map((e) => TaskStatusUpdate.fromPartial(e)) || [];
     message.drains = object.drains?.map((e) => DrainReport.fromPartial(e)) || [];
+    message.problems = (object.problems !== undefined && object.problems !== null)
+      ? HostProblems.fromPartial(object.problems)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseHostProblems(): HostProblems {
+  return { texts: [], _unknownFields: {} };
+}
+
+export const HostProblems: MessageFns<HostProblems> = {
+  encode(message: HostProblems, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.texts) {
+      writer.uint32(10).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HostProblems {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHostProblems();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.texts.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HostProblems>, I>>(base?: I): HostProblems {
+    return HostProblems.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HostProblems>, I>>(object: I): HostProblems {
+    const message = createBaseHostProblems();
+    message.texts = object.texts?.map((e) => e) || [];
     return message;
   },
 };

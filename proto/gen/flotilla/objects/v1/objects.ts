@@ -534,6 +534,8 @@ export interface Node {
     | undefined;
   /** The containers' subnet on this node, as CIDR; for the node's life. (dispatcher) */
   subnet: string;
+  /** What its ambassador can't do, in words: a port that something else on the host has. (agent) */
+  problems: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -3503,6 +3505,7 @@ function createBaseNode(): Node {
     description: undefined,
     status: undefined,
     subnet: "",
+    problems: [],
     _unknownFields: {},
   };
 }
@@ -3523,6 +3526,9 @@ export const Node: MessageFns<Node> = {
     }
     if (message.subnet !== "") {
       writer.uint32(42).string(message.subnet);
+    }
+    for (const v of message.problems) {
+      writer.uint32(50).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3588,6 +3594,14 @@ export const Node: MessageFns<Node> = {
             message.subnet = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.problems.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3622,6 +3636,7 @@ export const Node: MessageFns<Node> = {
       ? NodeStatus.fromPartial(object.status)
       : undefined;
     message.subnet = object.subnet ?? "";
+    message.problems = object.problems?.map((e) => e) || [];
     return message;
   },
 };
