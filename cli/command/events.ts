@@ -56,12 +56,16 @@ export function addEvents(program: Command, cli: Cli): void {
     async run(given) {
       const { flags, json } = given;
       const since = flags.get("since", moment(io.clock.now())) ?? 0;
-      const matches = readFilters<Event>(flags, {
-        kind: (event, value) => event.kind === value,
-        action: (event, value) => event.action === value,
-        name: (event, value) => event.name === value,
-        id: (event, value) => event.id.startsWith(value),
-      });
+      const matches = readFilters<Event>(
+        flags,
+        {
+          kind: (event, value) => event.kind === value,
+          action: (event, value) => event.action === value,
+          name: (event, value) => event.name === value,
+          id: (event, value) => event.id.startsWith(value),
+        },
+        { kind: ["service", "task", "node", "rollout"] },
+      );
       const format = parseFormat(flags.text("format"), json);
       flags.check();
       // A template that is wrong is wrong before the first event.

@@ -16,7 +16,7 @@ import { labelsOf, nodeColumns, nodePretty } from "../screen/node.js";
 import { parseFormat, renderListing } from "../screen/table.js";
 import { isOver, shortId } from "../screen/task.js";
 import { count, plain, safeJson } from "../screen/text.js";
-import { nodeAvailability, nodeState } from "../screen/words.js";
+import { nodeAvailability, nodeState, wordsOf } from "../screen/words.js";
 import { type Cli, addGroup, addLeaf } from "./leaf.js";
 import { hasLabel, showTasks, taskListFlags } from "./service/list.js";
 
@@ -57,13 +57,20 @@ function addLs(parent: Command, cli: Cli): void {
     ],
     async run(given) {
       const { flags, json } = given;
-      const matches = readFilters<State>(flags, {
-        id: (state, value) => idOf(state).startsWith(value),
-        name: (state, value) => hostname(state).startsWith(value),
-        label: (state, value) => hasLabel(labelsOf(state), value),
-        status: ({ node }, value) => nodeState(node?.status?.state ?? 0) === value,
-        availability: ({ node }, value) => nodeAvailability(node?.spec?.availability ?? 0) === value,
-      });
+      const matches = readFilters<State>(
+        flags,
+        {
+          id: (state, value) => idOf(state).startsWith(value),
+          name: (state, value) => hostname(state).startsWith(value),
+          label: (state, value) => hasLabel(labelsOf(state), value),
+          status: ({ node }, value) => nodeState(node?.status?.state ?? 0) === value,
+          availability: ({ node }, value) => nodeAvailability(node?.spec?.availability ?? 0) === value,
+        },
+        {
+          status: wordsOf(NodeState, NodeState.READY, NodeState.DOWN),
+          availability: wordsOf(NodeAvailability, NodeAvailability.ACTIVE, NodeAvailability.DRAINED),
+        },
+      );
       const format = parseFormat(flags.text("format"), json);
       flags.check();
       const api = await given.connect();

@@ -4,7 +4,12 @@ import type { FlagReader } from "./reader.js";
 
 export type Filters<T> = Readonly<Record<string, (item: T, value: string) => boolean>>;
 
-export function readFilters<T>(flags: FlagReader, filters: Filters<T>): (item: T) => boolean {
+/** `words`: the values that a key can have, where they are few: another one would match nothing, and say nothing. */
+export function readFilters<T>(
+  flags: FlagReader,
+  filters: Filters<T>,
+  words: Readonly<Record<string, readonly string[]>> = {},
+): (item: T) => boolean {
   const wanted = new Map<string, string[]>();
   for (const text of flags.all("filter")) {
     const at = text.indexOf("=");
@@ -15,6 +20,13 @@ export function readFilters<T>(flags: FlagReader, filters: Filters<T>): (item: T
         value: text,
         rule: `must be KEY=VALUE with a key of ${Object.keys(filters).join(", ")}`,
         fix: `write for example --filter ${Object.keys(filters)[0] ?? "name"}=…`,
+      });
+    else if (words[key]?.includes(text.slice(at + 1)) === false)
+      flags.report({
+        field: "--filter",
+        value: text,
+        rule: `must have a ${key} of ${words[key].join(", ")}`,
+        fix: `write for example --filter ${key}=${words[key][0] ?? ""}`,
       });
     else wanted.set(key, [...(wanted.get(key) ?? []), text.slice(at + 1)]);
   }

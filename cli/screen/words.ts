@@ -21,6 +21,13 @@ function names(of: Readonly<Record<string, number>>): (value: number) => string 
   return (value) => words.get(value) ?? `state-${value}`;
 }
 
+/** What a filter by such a word may ask for. */
+export function wordsOf(of: Readonly<Record<string, number>>, from: number, to: number): string[] {
+  return Object.values(of)
+    .filter((value) => value >= from && value <= to)
+    .map(names(of));
+}
+
 export const taskState = names(TaskState);
 export const nodeState = names(NodeState);
 export const nodeAvailability = names(NodeAvailability);

@@ -22,6 +22,18 @@ describe("lists", () => {
     ]);
     const bad = await line(["service", "ls", "-f", "colour=red"], answers);
     expect([bad.exit, bad.fake.asked]).toEqual([125, []]);
+    for (const args of [
+      ["service", "ls", "-f", "mode=swarm"],
+      ["node", "ls", "-f", "status=redy"],
+      ["events", "-f", "kind=foo"],
+    ]) {
+      const nothing = await line(args, answers);
+      expect([nothing.exit, nothing.fake.asked]).toEqual([125, []]);
+      expect(nothing.err).toMatch(/must have a (mode|status|kind) of /);
+    }
+    expect((await line(["service", "ps", "-f", "state=runing", "web"], { getService: () => state({}) })).exit).toBe(
+      125,
+    );
   });
 
   it("of tasks, with history under its slot and whole reasons below", async () => {

@@ -22,7 +22,7 @@ import {
   taskName,
 } from "../../screen/task.js";
 import { plain, safeJson } from "../../screen/text.js";
-import { taskState } from "../../screen/words.js";
+import { taskState, wordsOf } from "../../screen/words.js";
 import { type Cli, type Given, addLeaf } from "../leaf.js";
 
 export function addLs(parent: Command, cli: Cli): void {
@@ -38,12 +38,16 @@ export function addLs(parent: Command, cli: Cli): void {
     ],
     async run(given) {
       const { flags, json } = given;
-      const matches = readFilters<ServiceState>(flags, {
-        id: (state, value) => (state.service?.meta?.id ?? "").startsWith(value),
-        name: (state, value) => (state.service?.spec?.name ?? "").startsWith(value),
-        label: (state, value) => hasLabel(state.service?.spec?.labels, value),
-        mode: (_, value) => value === "replicated",
-      });
+      const matches = readFilters<ServiceState>(
+        flags,
+        {
+          id: (state, value) => (state.service?.meta?.id ?? "").startsWith(value),
+          name: (state, value) => (state.service?.spec?.name ?? "").startsWith(value),
+          label: (state, value) => hasLabel(state.service?.spec?.labels, value),
+          mode: () => true,
+        },
+        { mode: ["replicated"] },
+      );
       const format = parseFormat(flags.text("format"), json);
       flags.check();
       const api = await given.connect();
@@ -106,17 +110,24 @@ function pendingReasons(rows: readonly TaskRow[]): string[] {
 }
 
 function readTaskFilters({ flags }: Given, nodeNames: Readonly<Record<string, string>>) {
-  return readFilters<Task>(flags, {
-    id: (task, value) => (task.meta?.id ?? "").startsWith(value),
-    name: (task, value) => taskName(task).startsWith(value),
-    node: (task, value) =>
-      (nodeNames[task.nodeId] ?? "") === value || (task.nodeId !== "" && task.nodeId.startsWith(value)),
-    "desired-state": (task, value) =>
-      value === "shutdown" ? task.desiredState > TaskState.RUNNING : taskState(task.desiredState) === value,
-    state: (task, value) => taskState(stateOf(task)) === value,
-    slot: (task, value) => String(task.slot) === value,
-    revision: (task, value) => String(task.revision) === value,
-  });
+  return readFilters<Task>(
+    flags,
+    {
+      id: (task, value) => (task.meta?.id ?? "").startsWith(value),
+      name: (task, value) => taskName(task).startsWith(value),
+      node: (task, value) =>
+        (nodeNames[task.nodeId] ?? "") === value || (task.nodeId !== "" && task.nodeId.startsWith(value)),
+      "desired-state": (task, value) =>
+        value === "shutdown" ? task.desiredState > TaskState.RUNNING : taskState(task.desiredState) === value,
+      state: (task, value) => taskState(stateOf(task)) === value,
+      slot: (task, value) => String(task.slot) === value,
+      revision: (task, value) => String(task.revision) === value,
+    },
+    {
+      "desired-state": ["running", "shutdown", ...wordsOf(TaskState, TaskState.READY, TaskState.READY), "remove"],
+      state: wordsOf(TaskState, TaskState.NEW, TaskState.ORPHANED),
+    },
+  );
 }
 
 export const taskListFlags = [filterFlag, formatFlag, noTruncFlag, quietFlag];
