@@ -17,23 +17,50 @@ const scratch = mkdtempSync(join(tmpdir(), "flotilla-test-"));
 const count = { passed: 0, failed: 0, skipped: 0 };
 const slow = [];
 
-/** The child under way: it gets our signals, so that Ctrl-C takes the lab down too. */
+/** The child under way, the first of a process group: what a test has started ends with it, whatever the end. */
 let child;
 let interrupted = false;
+function signalGroup(signal) {
+  try {
+    process.kill(-child.pid, signal);
+  } catch (failure) {
+    // Nobody of the group is left.
+    if (failure.code !== "ESRCH") throw failure;
+  }
+}
 for (const signal of ["SIGINT", "SIGTERM"])
   process.on(signal, () => {
     interrupted = true;
-    child?.kill(signal);
+    if (child !== undefined) signalGroup(signal);
   });
+
+/** The labs that tests bring up; one that was up before is its user's. */
+const testLabs = ["test", "engine", "agent", "discovery", "try", "try-too", "quickstart"];
+let labsBefore = [];
+
+/** A test run that was interrupted leaves nothing behind. */
+async function removeLabs() {
+  const { Lab } = await import("../../dist/packaging/lab/mod.js");
+  for (const name of Lab.names())
+    if (testLabs.includes(name) && !labsBefore.includes(name)) {
+      console.log(`taking down the lab ${name}`);
+      await Lab.down(name);
+    }
+}
 
 function run(program, args) {
   return new Promise((resolve) => {
-    child = spawn(program, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] });
+    child = spawn(program, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"], detached: true });
     child.on("error", (error) => {
       console.error(error.message);
+      child = undefined;
       resolve(1);
     });
-    child.on("close", (code) => resolve(code ?? 1));
+    child.on("close", (code) => {
+      signalGroup("SIGKILL");
+      child = undefined;
+      resolve(code ?? 1);
+    });
   });
 }
 
@@ -93,13 +120,18 @@ async function main() {
   if (what === "all") {
     const { ensureSystem, NEEDS } = await import("../../dist/packaging/setup/mod.js");
     await ensureSystem({ need: NEEDS, print: (line) => console.log(line) });
+    const { Lab } = await import("../../dist/packaging/lab/mod.js");
+    labsBefore = [...Lab.names()];
   }
   await check("generated code", process.execPath, ["packaging/build/generate.mjs", "--check"]);
   await check("lint", bin("oxlint"), ["--type-aware", "--deny-warnings"]);
   await check("formatting", bin("biome"), ["format", "."]);
   await check("types", process.execPath, ["node_modules/typescript/bin/tsc", "--noEmit", "-p", "tsconfig.json"]);
   await tests("unit");
-  if (what === "all") await tests("integration");
+  if (what === "all") {
+    await tests("integration");
+    await removeLabs();
+  }
   console.log("\nWhat took long:");
   for (const [ms, name] of slow.sort((a, b) => b[0] - a[0]).slice(0, 12))
     console.log(`${(ms / 1000).toFixed(1).padStart(7)} s  ${name}`);
