@@ -168,6 +168,19 @@ describe("steering", () => {
     controller.abort(new Error("the test ended"));
     await running;
   });
+
+  test("an end that comes while the ambassador is looked for is not missed", async () => {
+    await new SmallAmbassador().listen();
+    const common = { clock: systemClock, rng: systemRng, log: silentLogger };
+    const process = new AmbassadorProcess({ ...common, command: ["/no/such/program"], dataDir });
+    process.ensure = async () => {
+      await Promise.resolve();
+      controller.abort(new Error("the agent ends"));
+    };
+    const steering = new Steering({ ...common, process, onDrain: () => undefined, onProblems: () => undefined });
+    await steering.run(controller.signal);
+    expect(steering.connected).toBe(false);
+  });
 });
 
 describe("the process", () => {

@@ -131,6 +131,8 @@ export class Steering {
     const end = () => over.abort(new ClusterError("unavailable", "the ambassador ended the stream"));
     over.signal.addEventListener("abort", () => stream.cancel(), { once: true });
     signal.addEventListener("abort", end, { once: true });
+    // Aborted while the ambassador was looked for: nobody would say so again.
+    if (signal.aborted) end();
     try {
       const speaking = this.#speak(stream, over.signal);
       // It ends with the stream; what the stream ended with says more.

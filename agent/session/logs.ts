@@ -85,6 +85,8 @@ async function publish(
   const { call, answered } = openCall(client);
   // The manager may end the call: then reading for it is in vain.
   answered.catch(end);
+  // An answer that the manager owes must not hold up the session's end.
+  signal.addEventListener("abort", () => call.cancel(), { once: true });
   const writer = new Writer(call, subscription.id, tools.clock, signal);
   try {
     const errors: string[] = refused === "" ? [] : [refused];

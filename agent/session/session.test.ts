@@ -31,7 +31,7 @@ afterEach(async () => {
   two.stop();
 });
 
-function begin(managers: string[], logs: EngineLogLine[] = []): ManagerSession {
+function begin(managers: string[], logs: EngineLogLine[] = [], described = Promise.resolve()): ManagerSession {
   const session = new ManagerSession({
     nodeId: "node0123456789",
     managers,
@@ -39,7 +39,10 @@ function begin(managers: string[], logs: EngineLogLine[] = []): ManagerSession {
     clock: systemClock,
     rng: systemRng,
     log: silentLogger,
-    describe: async () => await Promise.resolve(makeNode("h1").description),
+    describe: async () => {
+      await described;
+      return makeNode("h1").description;
+    },
     onSession: () => undefined,
     onAssignments: (message) => messages.push(message),
     statuses: () => statuses,
@@ -133,4 +136,23 @@ test("a log of 20,000 lines arrives whole and in order", async () => {
   one.subscribe({ id: "l", closed: false, taskIds: ["t1"], options: { follow: false, sinceMs: 0 } });
   await one.until("its end", () => one.logEnds.includes("l"));
   expect(one.lines.map(({ line }) => line.atMs)).toEqual(lines.map(({ atMs }) => atMs));
+});
+
+test("an end that comes while the engine is asked about the host is not missed (the session outlived the agent)", async () => {
+  let described: () => void = () => undefined;
+  begin([one.address], [], new Promise((resolve) => (described = resolve)));
+  controller.abort(new Error("the agent ends"));
+  described();
+  await running;
+  expect(one.registrations).toEqual([]);
+});
+
+test("a log stream that the manager never answers does not hold up the session's end", async () => {
+  one.owesLogAnswers = true;
+  begin([one.address], [{ atMs: 1, stream: "stdout", text: Buffer.from("line") }]);
+  await one.until("a log stream", () => one.logStreams === 1);
+  one.subscribe({ id: "l", closed: false, taskIds: ["t1"], options: { follow: false, sinceMs: 0 } });
+  await one.until("its end", () => one.logEnds.includes("l"));
+  one.endSessions();
+  await one.until("another session", () => one.registrations.length === 2);
 });

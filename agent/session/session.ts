@@ -110,6 +110,8 @@ export class ManagerSession {
   async #session(address: string, outer: AbortSignal): Promise<number> {
     const { clock, log, nodeId, describe } = this.#options;
     const description = await describe();
+    // An aborted signal tells nobody who begins to listen now: the session would outlive the agent's end.
+    outer.throwIfAborted();
     const controller = new AbortController();
     const end = (reason: unknown) => controller.abort(reason);
     const onOuter = () => end(outer.reason);

@@ -145,7 +145,11 @@ export class TaskRunner implements AsyncDisposable {
         const { record, action } = decide(this.#record, seen, context);
         this.#become(record);
         if (action.do === "wait") return { wakeAtMs: action.untilMs };
+        const decidedOn = this.#record;
         await this.#around.kept();
+        signal.throwIfAborted();
+        // Assigned anew while it was written: what was decided may no longer be wanted.
+        if (this.#record !== decidedOn) continue;
         if (await this.#act(action, context, signal)) return {};
       }
     } catch (failure) {

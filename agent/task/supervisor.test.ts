@@ -279,3 +279,63 @@ test("a release that comes while the container is created starts the task (it wa
   finish();
   await ready("t1");
 });
+
+test("a state file that could not be written for a while is written again (its tasks stood still for ever)", async () => {
+  session();
+  supervisor.assign(true, [sleeper("t1")], []);
+  await ready("t1");
+  const write = file.write.bind(file);
+  let failures = 0;
+  // Once the stop is decided nothing changes any more: only asking again writes again.
+  file.write = async (memory) => {
+    if (failures === 3) return await write(memory);
+    failures += 1;
+    throw new ClusterError("unavailable", "ENOSPC: no space left on device");
+  };
+  supervisor.assign(false, [sleeper("t1", { desired: TaskState.SHUTDOWN })], []);
+  await until("stopped", () => status("t1")?.state === TaskState.SHUTDOWN);
+});
+
+test("a stop that comes while a start is written down: nothing is started", async () => {
+  session();
+  supervisor.assign(true, [sleeper("t1", { desired: TaskState.READY })], []);
+  await until("prepared", () => status("t1")?.state === TaskState.READY);
+  const write = file.write.bind(file);
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  file.write = async (memory) => {
+    await released;
+    await write(memory);
+  };
+  supervisor.assign(false, [sleeper("t1")], []);
+  await until("about to start", () => status("t1")?.state === TaskState.STARTING);
+  supervisor.assign(false, [sleeper("t1", { desired: TaskState.SHUTDOWN })], []);
+  release();
+  await until("stopped", () => status("t1")?.state === TaskState.SHUTDOWN);
+  expect(engine.calls.filter((call) => call.startsWith("start"))).toEqual([]);
+});
+
+test("a task that is assigned again while it is being forgotten is kept", async () => {
+  session();
+  supervisor.assign(true, [sleeper("t1")], []);
+  await ready("t1");
+  const write = file.write.bind(file);
+  let release: () => void = () => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  const remove = engine.remove.bind(engine);
+  let removed = false;
+  engine.remove = async (id) => {
+    await remove(id);
+    file.write = async (memory) => {
+      await released;
+      await write(memory);
+    };
+    removed = true;
+  };
+  supervisor.assign(false, [], ["t1"]);
+  await until("removed", () => removed && !(supervisor.runner("t1")?.record.ready ?? true));
+  supervisor.assign(false, [sleeper("t1")], []);
+  release();
+  await ready("t1");
+  expect(supervisor.runner("t1")).toBeDefined();
+});

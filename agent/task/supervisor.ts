@@ -51,6 +51,8 @@ export class Supervisor implements AsyncDisposable {
   /** The managers have said everything at least once: what is unknown now is not wanted. */
   #complete = false;
   #kept: Promise<void> = Promise.resolve();
+  /** The newest write failed. */
+  #unkept = false;
 
   constructor(options: SupervisorOptions) {
     const { engine, clock, rng, log, memory } = options;
@@ -76,7 +78,11 @@ export class Supervisor implements AsyncDisposable {
       lostHoldUntilMs: () => this.#lostHoldUntilMs,
       changed: (record, statusChanged) => this.#changed(record, statusChanged),
       restarted: options.onRestart,
-      kept: () => this.#kept,
+      kept: () => {
+        // Asked again after a failed write, which nothing else might ever repeat.
+        if (this.#unkept) this.#save();
+        return this.#kept;
+      },
       forget: (taskId) => this.#forget(taskId),
     };
     this.#look = new ReconcileLoop({ name: "containers", clock, rng, log, run: () => this.#relook() });
@@ -182,11 +188,14 @@ export class Supervisor implements AsyncDisposable {
 
   #save(): void {
     const { file, log } = this.#options;
-    this.#kept = file.write(() => this.#memory());
+    const kept = file.write(() => this.#memory());
+    this.#kept = kept;
+    this.#unkept = false;
     // Whoever needs it on the disk awaits `kept` and sees the failure; the others go on from memory.
-    this.#kept.catch((failure: unknown) =>
-      log.error({ error: messageOf(failure) }, "the agent's state was not written"),
-    );
+    kept.catch((failure: unknown) => {
+      if (this.#kept === kept) this.#unkept = true;
+      log.error({ error: messageOf(failure) }, "the agent's state was not written");
+    });
   }
 
   #memory(): Memory {

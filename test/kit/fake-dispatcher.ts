@@ -53,6 +53,8 @@ export class FakeDispatcher implements AsyncDisposable {
   heartbeats = 0;
   /** Set to have every status report refused, as by a store without quorum. */
   refuseStatuses = false;
+  /** Set to have log streams that ended never answered. */
+  owesLogAnswers = false;
 
   constructor(options: FakeDispatcherOptions = {}) {
     this.#options = options;
@@ -265,7 +267,7 @@ export class FakeDispatcher implements AsyncDisposable {
         });
         call.on("end", () => {
           this.logEnds.push(id);
-          done(null, {});
+          if (!this.owesLogAnswers) done(null, {});
           this.#changed();
         });
         call.on("error", () => undefined);
