@@ -4,7 +4,7 @@
 import { type Socket, connect } from "node:net";
 import type { Clock, Logger, Rng } from "../../lib/mod.js";
 import type { Backend, Candidate, Claim } from "../routes/mod.js";
-import { splice } from "./splice.js";
+import { reset, splice } from "./splice.js";
 
 /** Nothing answers for this long: try another endpoint. */
 const connectTimeoutMs = 1_000;
@@ -89,7 +89,7 @@ export class Carrier {
     this.#onIdle = undefined;
     if (this.#clients.size > 0)
       this.#options.log.warn({ connections: this.#clients.size }, "connections cut at the deadline");
-    for (const client of this.#clients) client.resetAndDestroy();
+    for (const client of this.#clients) reset(client);
   }
 
   #place(client: Socket, claim: Claim, tried: readonly Candidate[]): void {

@@ -17,13 +17,21 @@ export function splice(client: Socket, upstream: Socket, done: () => void): void
   relay(upstream, client, closed);
 }
 
+/** Cuts a connection, so that its peer sees an error and not an end. */
+export function reset(socket: Socket): void {
+  // While its end is handed to the kernel a socket cannot be reset: Node would neither close it nor ever say "close".
+  // All of its data is out by then, so that a plain close cuts nothing.
+  if (socket.writableEnded && !socket.writableFinished && socket.writableLength === 0) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 function relay(from: Socket, to: Socket, closed: () => void): void {
   // Pipe starts the flow, ends `to` when `from` ends, and stops `from` while `to` is full.
   from.pipe(to);
-  from.on("error", () => to.resetAndDestroy());
+  from.on("error", () => reset(to));
   from.on("close", () => {
     // Destroyed by us, before its end was seen.
-    if (!to.writableEnded) to.resetAndDestroy();
+    if (!to.writableEnded) reset(to);
     closed();
   });
 }
