@@ -87,7 +87,9 @@ function overUdp(
       if (matches(message, id, question.bytes)) settle(() => resolve(message));
     });
     // A connected socket takes datagrams from this server only, and hears that its port is closed.
-    socket.connect(upstream.port, upstream.host, () => socket.send(encodeUpstreamQuery(question, id, edns)));
+    // No callback: with one, Node hands it a failure (no route) in place of the "error" event.
+    socket.once("connect", () => socket.send(encodeUpstreamQuery(question, id, edns)));
+    socket.connect(upstream.port, upstream.host);
   });
 }
 

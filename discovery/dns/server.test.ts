@@ -2,7 +2,7 @@
 
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -153,6 +153,13 @@ describe("forwarding", () => {
     expect((await forwarder(servers).ask(query("www.example.com"))).data).toBe("5.6.7.8");
   });
 
+  it("goes on after a server to which there is no way", async () => {
+    // The kernel refuses to connect to the broadcast address, as it does where no route leads.
+    const good = await upstream(a("5.6.7.8"));
+    const servers = [{ host: "255.255.255.255", port: 53 }, good];
+    expect((await forwarder(servers).ask(query("www.example.com"))).data).toBe("5.6.7.8");
+  });
+
   it("believes no answer with another id or another question", async () => {
     const forged: Reply = (packet, message) => {
       const answer = a("6.6.6.6")(packet, message) ?? Buffer.alloc(0);
@@ -267,6 +274,30 @@ describe("the server", () => {
     message.writeUInt16BE(id, 0);
     return message;
   };
+
+  it("keeps nothing of sockets that could not be opened", async () => {
+    const holder = createSocket("udp4").bind(0, "127.0.0.1");
+    await once(holder, "listening");
+    ends.push(() => void holder.close());
+    const server = new DnsServer({
+      clock: new FakeClock(),
+      rng: systemRng,
+      log: silentLogger,
+      port: holder.address().port,
+      resolve: () => undefined,
+      onProblems: () => undefined,
+    });
+    ends.push(() => server.close());
+    server.setAddresses(["127.0.0.1"]);
+    await server.settled();
+    const before = (await readdir("/proc/self/fd")).length;
+    for (let i = 0; i < 50; i += 1) {
+      server.retryNow();
+      await server.settled();
+    }
+    expect(server.problems()).toHaveLength(1);
+    expect((await readdir("/proc/self/fd")).length).toBeLessThan(before + 25);
+  });
 
   it("answers many queries on one connection, each when it is ready, byte by byte if need be", async () => {
     let release: (() => void) | undefined;

@@ -125,9 +125,14 @@ export class DnsServer {
     const { log, port, resolve } = this.#options;
     return new Promise((done, failed) => {
       const socket = createSocket({ type: "udp4", recvBufferSize: 1024 * 1024 });
-      socket.once("error", failed);
+      const refused = (error: Error) => {
+        // Node keeps the descriptor of a socket that could not be bound.
+        socket.close();
+        failed(error);
+      };
+      socket.once("error", refused);
       socket.bind({ address, port, exclusive: true }, () => {
-        socket.off("error", failed);
+        socket.off("error", refused);
         socket.on("error", (error) => log.warn({ address, error: error.message }, "resolver's socket"));
         done(socket);
       });
