@@ -19,6 +19,18 @@ function setUp(routes: Route[] = []) {
   return { table, change, backend, pass: (ms: number) => (now += ms), drained: () => drains };
 }
 
+describe("a route that was refused", () => {
+  it("is in force once the name that it needs is free", () => {
+    const { table, change } = setUp([sampleRoute()]);
+    change([sampleRoute({ id: "s2", vip: "10.127.0.8" })]);
+    expect(table.faults()).toHaveLength(1);
+    expect(change([], ["s1"]).changed).toEqual(["s1", "s2"]);
+    expect(table.faults()).toEqual([]);
+    expect(table.claims("s2").map(({ address }) => address)).toEqual(["10.127.0.8"]);
+    expect(table.service("web")?.vip).toBe(0x0a7f0008);
+  });
+});
+
 describe("claims", () => {
   it("are the VIP, the published port, and the addresses of tasks elsewhere", () => {
     const { table } = setUp([

@@ -64,7 +64,7 @@ export class RouteTable {
   /** How many service names lie below a name that is none itself, such as "shop" of "web.shop". */
   readonly #parents = new Map<string, number>();
   /** Routes that cannot be used, and why. */
-  readonly #refused = new Map<string, string>();
+  readonly #refused = new Map<string, { readonly route: Route; readonly fault: string }>();
   #host: HostView | undefined;
   #hostFaults: readonly string[] = [];
 
@@ -122,7 +122,7 @@ export class RouteTable {
   faults(): readonly string[] {
     return [
       ...this.#hostFaults,
-      ...this.#refused.values(),
+      ...[...this.#refused.values()].map((refused) => refused.fault),
       ...[...this.#entries.values()].flatMap((entry) => entry.faults),
     ];
   }
@@ -139,10 +139,13 @@ export class RouteTable {
     }
     for (const id of gone) if (this.#remove(id)) changed.add(id);
     const incoming = new Map(update.routes.map((route) => [route.id, route]));
+    const incomingIds = new Set(incoming.keys());
     // Which endpoints are remote, and which VIPs are valid, depends on the host: then every route is looked at again.
     if (hostChanged)
       for (const { route } of this.#entries.values()) if (!incoming.has(route.id)) incoming.set(route.id, route);
-    for (const route of incoming.values()) {
+    // What was refused may be right now that a name or an address is free, or the host another one.
+    const again = [...this.#refused.values()].map((refused) => refused.route).filter(({ id }) => !incomingIds.has(id));
+    for (const route of [...incoming.values(), ...again]) {
       this.#put(route, host);
       changed.add(route.id);
     }
@@ -166,7 +169,7 @@ export class RouteTable {
     const fault = routeFault(route, host) ?? this.#clash(route);
     if (fault !== undefined) {
       // Better the last good route than none: what runs goes on.
-      this.#refused.set(route.id, fault);
+      this.#refused.set(route.id, { route, fault });
       return;
     }
     this.#refused.delete(route.id);
