@@ -195,7 +195,8 @@ export async function serveMetrics(listen: string, metrics: Metrics, life: Lifet
     ]);
   if (unix !== undefined) await rm(unix, { force: true });
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) =>
+    // For good: once it listens, an accept that fails for want of descriptors must not end the process.
+    server.on("error", (error) =>
       reject(new ClusterError("failed_precondition", `cannot listen on ${listen}: ${error.message}`, { cause: error })),
     );
     if (unix === undefined) server.listen({ host: match?.[1] ?? "", port: Number(match?.[2]) }, resolve);
