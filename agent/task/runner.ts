@@ -213,7 +213,11 @@ export class TaskRunner implements AsyncDisposable {
     } catch (failure) {
       // Removed meanwhile, or nobody there: looking again tells.
       if (isEngineAway(failure)) throw failure;
-      if (isCode(failure, "not_found") && (await this.#look()) === undefined) return;
+      if (isCode(failure, "not_found")) {
+        if ((await this.#look()) === undefined) return;
+        // The container is there, so its network may be what is not: the next container must not get it, too.
+        this.#around.networkLost();
+      }
       const hopeless = ["invalid_argument", "failed_precondition", "not_found"].some((code) => isCode(failure, code));
       this.#become(startFailed(this.#record, messageOf(failure), hopeless, context));
     }

@@ -339,3 +339,23 @@ test("a task that is assigned again while it is being forgotten is kept", async 
   await ready("t1");
   expect(supervisor.runner("t1")).toBeDefined();
 });
+
+test("a network that is gone when a container starts is made again for the next one", async () => {
+  session();
+  const start = engine.start.bind(engine);
+  const ensureNetwork = engine.ensureNetwork.bind(engine);
+  let made = 0;
+  engine.ensureNetwork = async (request) => {
+    made += 1;
+    return await ensureNetwork(request);
+  };
+  // Removed by hand, or pruned: the engine creates a container on it all the same, and refuses to start it.
+  engine.start = async (id) => {
+    if (made < 2) throw new ClusterError("not_found", "start: network 0123 not found");
+    await start(id);
+  };
+  supervisor.assign(true, [sleeper("t1")], []);
+  await until("failed", () => status("t1")?.state === TaskState.FAILED);
+  supervisor.assign(false, [sleeper("t2")], []);
+  await ready("t2");
+});
