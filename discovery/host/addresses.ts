@@ -52,9 +52,16 @@ export class AddressWatch implements Disposable {
 
   async #read(force: boolean): Promise<void> {
     // Only interfaces with carrier are in this list, which costs nothing to read.
-    const addresses = Object.values(networkInterfaces()).flatMap((list) =>
-      (list ?? []).filter((one) => one.family === "IPv4").map((one) => one.address),
-    );
+    let addresses: string[];
+    try {
+      addresses = Object.values(networkInterfaces()).flatMap((list) =>
+        (list ?? []).filter((one) => one.family === "IPv4").map((one) => one.address),
+      );
+    } catch (failure) {
+      // It takes a descriptor, and there may be none left: what was known stays, and the next look may succeed.
+      this.#log.warn({ error: messageOf(failure) }, "this host's addresses cannot be listed");
+      return;
+    }
     const sorted = [...new Set(addresses)].sort();
     const seen = sorted.join();
     if (seen === this.#seen && !force) return;

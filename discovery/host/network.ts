@@ -46,11 +46,12 @@ export const runCommand: Run = (command, args, input = "") =>
     const child = spawn(command, args, { timeout: commandTimeoutMs, stdio: ["pipe", "pipe", "pipe"] });
     let stdout = "";
     let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+    // First of all: without descriptors for pipes there are no streams, and the lines below throw.
     child.on("error", (error) =>
       reject(new ClusterError("failed_precondition", `${command}: ${error.message}`, { cause: error })),
     );
+    child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
+    child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
     child.on("close", (code) => resolve({ code: code ?? -1, stdout, stderr }));
     // A program that ends without reading its input is judged by its exit code.
     child.stdin.on("error", () => undefined);
