@@ -62,7 +62,8 @@ export class Upstreams {
       if (stamp === this.#stamp) return;
       let servers = readNameservers(await readFile(this.#path, "utf8"));
       if (servers.length > 0 && servers.every((server) => server === stub))
-        servers = readNameservers(await readFile(behindStub, "utf8").catch(() => ""));
+        // Unreadable, it is the same failure as the file above: told, and tried again.
+        servers = readNameservers(await readFile(behindStub, "utf8"));
       this.#stamp = stamp;
       this.#configured = servers;
       this.#choose();
