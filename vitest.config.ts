@@ -1,9 +1,13 @@
 import { defineConfig } from "vitest/config";
 
+// The workspace package raft-ts is tested from its sources.
+const ssr = { resolve: { conditions: ["source", "module", "node"], externalConditions: ["source"] } };
+
 export default defineConfig({
   test: {
     projects: [
       {
+        ssr,
         test: {
           name: "unit",
           include: ["{proto,lib,manager,agent,discovery,deploy,cli,packaging}/**/*.test.ts"],
@@ -11,6 +15,7 @@ export default defineConfig({
         },
       },
       {
+        ssr,
         // The lab has one machine under it: its test files take turns, and share one lab (test/kit/lab.ts).
         test: {
           name: "integration",

@@ -34,6 +34,7 @@ export {
   FailureAction,
   MountType,
   NodeAvailability,
+  NodeRole,
   NodeState,
   Protocol,
   PullPolicy,

@@ -63,7 +63,7 @@ export interface Commit {
 export const writesPerTransactionMax = 100;
 
 export interface Store extends AsyncDisposable {
-  /** "etcd" or "memory". */
+  /** "raft", "etcd" or "memory". */
   readonly engine: string;
   /** Whether reads are current and writes can be made; if not, why, in words. */
   health(): { ready: boolean; message: string };
@@ -72,6 +72,7 @@ export interface Store extends AsyncDisposable {
    * Runs `fn` on the newest view and commits its writes atomically. `fn` is synchronous, has no other effects, and
    * may run again when somebody else wrote in between; the answer is that of the run which was committed. Once
    * resolved, `view()` shows the writes. Concurrent updates are committed together where they fit.
+   * Only where this manager leads; `not_leader` elsewhere, with the leader's address in details.leader.
    * Rejects with what `fn` threw; `conflict` after too many reruns; `unavailable` when the write was not made for
    * lack of a quorum or connection; `unknown_outcome` when it may or may not have been made (it is read back first).
    */
@@ -83,6 +84,11 @@ export interface Store extends AsyncDisposable {
    * remembered or the reader is too slow.
    */
   watch(afterRevision: number): AsyncIterable<Commit>;
-  /** Resolves when the view is loaded and writes can be made. */
+  /**
+   * Resolves once the view shows every write that was acknowledged anywhere before the call: what is read then is
+   * current. Calls that come together share one question. `unavailable` when no quorum answers in time.
+   */
+  barrier(signal?: AbortSignal): Promise<void>;
+  /** Resolves when the view is loaded and current; on the leader, writes can then be made. */
   ready(signal?: AbortSignal): Promise<void>;
 }

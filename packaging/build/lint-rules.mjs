@@ -19,7 +19,15 @@ const folders = [...Object.keys(mayImport), "test"];
 const rooms = { dockerode: "agent/engine/docker", etcd3: "manager/store/etcd" };
 
 /** Rooms without I/O: time, randomness and everything else come as arguments. */
-const pure = ["manager/scheduler", "deploy/strategy", "deploy/judge"];
+const pure = [
+  "manager/scheduler",
+  "deploy/strategy",
+  "deploy/judge",
+  "manager/raft/core",
+  "manager/raft/driver",
+  "manager/raft/wal",
+  "manager/raft/wire",
+];
 
 /** Rooms where time and console may be used directly. */
 const edges = [

@@ -25,6 +25,7 @@ import {
   Event,
   Node,
   NodeAvailability,
+  NodeRole,
   Resources,
   Revision,
   Rollout,
@@ -44,7 +45,7 @@ export interface GetVersionRequest {
 export interface GetVersionResponse {
   version: string;
   cluster: string;
-  /** "etcd" or "memory". */
+  /** "raft", "etcd" or "memory". */
   store: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -204,7 +205,11 @@ export interface NodeState {
   /** Tasks on it that are meant to run. */
   tasks: number;
   /** Reserved by those tasks. */
-  reserved: Resources | undefined;
+  reserved:
+    | Resources
+    | undefined;
+  /** Of the manager on it; absent when there is none. */
+  manager: ManagerStatus | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -214,6 +219,8 @@ export interface UpdateNodeRequest {
   availability: NodeAvailability;
   labelsAdd: { [key: string]: string };
   labelsRemove: string[];
+  /** UNSPECIFIED leaves it as it is. MANAGER has its agent start a manager; WORKER takes the node's manager out. */
+  role: NodeRole;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -239,6 +246,91 @@ export interface RolloutResponse {
 export interface WatchEventsRequest {
   /** Also those that the manager remembers since then; 0 is only new ones. */
   sinceMs: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface GetClusterStatusRequest {
+  /** Answered by the manager that is asked, not by the leader. */
+  local: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ClusterStatus {
+  clusterId: string;
+  cluster: string;
+  /** "raft", "etcd" or "memory". */
+  store: string;
+  /** Grows with each recover and restore. */
+  epoch: number;
+  term: number;
+  /** 0 when there is none. */
+  leaderId: number;
+  commitIndex: number;
+  appliedIndex: number;
+  /** Of the store. */
+  revision: number;
+  managers: ManagerStatus[];
+  /** Whether writes are taken now; if not, why, in words. */
+  writable: boolean;
+  message: string;
+  /** The manager that answered. */
+  answeredBy: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ManagerStatus {
+  id: number;
+  name: string;
+  address: string;
+  voter: boolean;
+  leader: boolean;
+  /** Whether it was heard of within the last election timeout. Only the leader knows. */
+  reachable: boolean;
+  /** "probe", "replicate" or "snapshot"; empty where the leader did not answer. */
+  replication: string;
+  matchIndex: number;
+  /** Entries that it lacks. */
+  lag: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RemoveManagerRequest {
+  /** Name, id or address. */
+  manager: string;
+  /** Even when the rest is then no quorum of those that answer. */
+  force: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RemoveManagerResponse {
+  manager: ManagerStatus | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface TransferLeadershipRequest {
+  /** Name, id or address; empty is whoever is furthest. */
+  manager: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface BackupClusterRequest {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** The first part has the header, the others chunks of the store. */
+export interface BackupPart {
+  header: BackupHeader | undefined;
+  chunk: Buffer;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface BackupHeader {
+  clusterId: string;
+  cluster: string;
+  epoch: number;
+  revision: number;
+  createdAtMs: number;
+  version: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -2146,7 +2238,7 @@ export const GetNodeRequest: MessageFns<GetNodeRequest> = {
 };
 
 function createBaseNodeState(): NodeState {
-  return { node: undefined, tasks: 0, reserved: undefined, _unknownFields: {} };
+  return { node: undefined, tasks: 0, reserved: undefined, manager: undefined, _unknownFields: {} };
 }
 
 export const NodeState: MessageFns<NodeState> = {
@@ -2159,6 +2251,9 @@ export const NodeState: MessageFns<NodeState> = {
     }
     if (message.reserved !== undefined) {
       Resources.encode(message.reserved, writer.uint32(26).fork()).join();
+    }
+    if (message.manager !== undefined) {
+      ManagerStatus.encode(message.manager, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2208,6 +2303,14 @@ export const NodeState: MessageFns<NodeState> = {
             message.reserved = Resources.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.manager = ManagerStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2238,12 +2341,15 @@ export const NodeState: MessageFns<NodeState> = {
     message.reserved = (object.reserved !== undefined && object.reserved !== null)
       ? Resources.fromPartial(object.reserved)
       : undefined;
+    message.manager = (object.manager !== undefined && object.manager !== null)
+      ? ManagerStatus.fromPartial(object.manager)
+      : undefined;
     return message;
   },
 };
 
 function createBaseUpdateNodeRequest(): UpdateNodeRequest {
-  return { node: "", availability: 0, labelsAdd: {}, labelsRemove: [], _unknownFields: {} };
+  return { node: "", availability: 0, labelsAdd: {}, labelsRemove: [], role: 0, _unknownFields: {} };
 }
 
 export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
@@ -2259,6 +2365,9 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
     });
     for (const v of message.labelsRemove) {
       writer.uint32(34).string(v!);
+    }
+    if (message.role !== 0) {
+      writer.uint32(40).int32(message.role);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2319,6 +2428,14 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
             message.labelsRemove.push(reader.string());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.role = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2356,6 +2473,7 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
       {},
     );
     message.labelsRemove = object.labelsRemove?.map((e) => e) || [];
+    message.role = object.role ?? 0;
     return message;
   },
 };
@@ -2674,6 +2792,987 @@ export const WatchEventsRequest: MessageFns<WatchEventsRequest> = {
   },
 };
 
+function createBaseGetClusterStatusRequest(): GetClusterStatusRequest {
+  return { local: false, _unknownFields: {} };
+}
+
+export const GetClusterStatusRequest: MessageFns<GetClusterStatusRequest> = {
+  encode(message: GetClusterStatusRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.local !== false) {
+      writer.uint32(8).bool(message.local);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetClusterStatusRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetClusterStatusRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.local = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetClusterStatusRequest>, I>>(base?: I): GetClusterStatusRequest {
+    return GetClusterStatusRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetClusterStatusRequest>, I>>(object: I): GetClusterStatusRequest {
+    const message = createBaseGetClusterStatusRequest();
+    message.local = object.local ?? false;
+    return message;
+  },
+};
+
+function createBaseClusterStatus(): ClusterStatus {
+  return {
+    clusterId: "",
+    cluster: "",
+    store: "",
+    epoch: 0,
+    term: 0,
+    leaderId: 0,
+    commitIndex: 0,
+    appliedIndex: 0,
+    revision: 0,
+    managers: [],
+    writable: false,
+    message: "",
+    answeredBy: 0,
+    _unknownFields: {},
+  };
+}
+
+export const ClusterStatus: MessageFns<ClusterStatus> = {
+  encode(message: ClusterStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.store !== "") {
+      writer.uint32(26).string(message.store);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(32).uint64(message.epoch);
+    }
+    if (message.term !== 0) {
+      writer.uint32(40).uint64(message.term);
+    }
+    if (message.leaderId !== 0) {
+      writer.uint32(48).uint64(message.leaderId);
+    }
+    if (message.commitIndex !== 0) {
+      writer.uint32(56).uint64(message.commitIndex);
+    }
+    if (message.appliedIndex !== 0) {
+      writer.uint32(64).uint64(message.appliedIndex);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(72).uint64(message.revision);
+    }
+    for (const v of message.managers) {
+      ManagerStatus.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.writable !== false) {
+      writer.uint32(88).bool(message.writable);
+    }
+    if (message.message !== "") {
+      writer.uint32(98).string(message.message);
+    }
+    if (message.answeredBy !== 0) {
+      writer.uint32(104).uint64(message.answeredBy);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClusterStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClusterStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.store = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.term = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.leaderId = longToNumber(reader.uint64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.commitIndex = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.appliedIndex = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.managers.push(ManagerStatus.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.writable = reader.bool();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.answeredBy = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ClusterStatus>, I>>(base?: I): ClusterStatus {
+    return ClusterStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ClusterStatus>, I>>(object: I): ClusterStatus {
+    const message = createBaseClusterStatus();
+    message.clusterId = object.clusterId ?? "";
+    message.cluster = object.cluster ?? "";
+    message.store = object.store ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.term = object.term ?? 0;
+    message.leaderId = object.leaderId ?? 0;
+    message.commitIndex = object.commitIndex ?? 0;
+    message.appliedIndex = object.appliedIndex ?? 0;
+    message.revision = object.revision ?? 0;
+    message.managers = object.managers?.map((e) => ManagerStatus.fromPartial(e)) || [];
+    message.writable = object.writable ?? false;
+    message.message = object.message ?? "";
+    message.answeredBy = object.answeredBy ?? 0;
+    return message;
+  },
+};
+
+function createBaseManagerStatus(): ManagerStatus {
+  return {
+    id: 0,
+    name: "",
+    address: "",
+    voter: false,
+    leader: false,
+    reachable: false,
+    replication: "",
+    matchIndex: 0,
+    lag: 0,
+    _unknownFields: {},
+  };
+}
+
+export const ManagerStatus: MessageFns<ManagerStatus> = {
+  encode(message: ManagerStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).uint64(message.id);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.address !== "") {
+      writer.uint32(26).string(message.address);
+    }
+    if (message.voter !== false) {
+      writer.uint32(32).bool(message.voter);
+    }
+    if (message.leader !== false) {
+      writer.uint32(40).bool(message.leader);
+    }
+    if (message.reachable !== false) {
+      writer.uint32(48).bool(message.reachable);
+    }
+    if (message.replication !== "") {
+      writer.uint32(58).string(message.replication);
+    }
+    if (message.matchIndex !== 0) {
+      writer.uint32(64).uint64(message.matchIndex);
+    }
+    if (message.lag !== 0) {
+      writer.uint32(72).uint64(message.lag);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ManagerStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseManagerStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.voter = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.leader = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.reachable = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.replication = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.matchIndex = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.lag = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ManagerStatus>, I>>(base?: I): ManagerStatus {
+    return ManagerStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ManagerStatus>, I>>(object: I): ManagerStatus {
+    const message = createBaseManagerStatus();
+    message.id = object.id ?? 0;
+    message.name = object.name ?? "";
+    message.address = object.address ?? "";
+    message.voter = object.voter ?? false;
+    message.leader = object.leader ?? false;
+    message.reachable = object.reachable ?? false;
+    message.replication = object.replication ?? "";
+    message.matchIndex = object.matchIndex ?? 0;
+    message.lag = object.lag ?? 0;
+    return message;
+  },
+};
+
+function createBaseRemoveManagerRequest(): RemoveManagerRequest {
+  return { manager: "", force: false, _unknownFields: {} };
+}
+
+export const RemoveManagerRequest: MessageFns<RemoveManagerRequest> = {
+  encode(message: RemoveManagerRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.manager !== "") {
+      writer.uint32(10).string(message.manager);
+    }
+    if (message.force !== false) {
+      writer.uint32(16).bool(message.force);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveManagerRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveManagerRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.manager = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.force = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveManagerRequest>, I>>(base?: I): RemoveManagerRequest {
+    return RemoveManagerRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveManagerRequest>, I>>(object: I): RemoveManagerRequest {
+    const message = createBaseRemoveManagerRequest();
+    message.manager = object.manager ?? "";
+    message.force = object.force ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveManagerResponse(): RemoveManagerResponse {
+  return { manager: undefined, _unknownFields: {} };
+}
+
+export const RemoveManagerResponse: MessageFns<RemoveManagerResponse> = {
+  encode(message: RemoveManagerResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.manager !== undefined) {
+      ManagerStatus.encode(message.manager, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveManagerResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveManagerResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.manager = ManagerStatus.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveManagerResponse>, I>>(base?: I): RemoveManagerResponse {
+    return RemoveManagerResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveManagerResponse>, I>>(object: I): RemoveManagerResponse {
+    const message = createBaseRemoveManagerResponse();
+    message.manager = (object.manager !== undefined && object.manager !== null)
+      ? ManagerStatus.fromPartial(object.manager)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseTransferLeadershipRequest(): TransferLeadershipRequest {
+  return { manager: "", _unknownFields: {} };
+}
+
+export const TransferLeadershipRequest: MessageFns<TransferLeadershipRequest> = {
+  encode(message: TransferLeadershipRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.manager !== "") {
+      writer.uint32(10).string(message.manager);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TransferLeadershipRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTransferLeadershipRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.manager = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TransferLeadershipRequest>, I>>(base?: I): TransferLeadershipRequest {
+    return TransferLeadershipRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TransferLeadershipRequest>, I>>(object: I): TransferLeadershipRequest {
+    const message = createBaseTransferLeadershipRequest();
+    message.manager = object.manager ?? "";
+    return message;
+  },
+};
+
+function createBaseBackupClusterRequest(): BackupClusterRequest {
+  return { _unknownFields: {} };
+}
+
+export const BackupClusterRequest: MessageFns<BackupClusterRequest> = {
+  encode(message: BackupClusterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupClusterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupClusterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BackupClusterRequest>, I>>(base?: I): BackupClusterRequest {
+    return BackupClusterRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BackupClusterRequest>, I>>(_: I): BackupClusterRequest {
+    const message = createBaseBackupClusterRequest();
+    return message;
+  },
+};
+
+function createBaseBackupPart(): BackupPart {
+  return { header: undefined, chunk: Buffer.alloc(0), _unknownFields: {} };
+}
+
+export const BackupPart: MessageFns<BackupPart> = {
+  encode(message: BackupPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.header !== undefined) {
+      BackupHeader.encode(message.header, writer.uint32(10).fork()).join();
+    }
+    if (message.chunk.length !== 0) {
+      writer.uint32(18).bytes(message.chunk);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.header = BackupHeader.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.chunk = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BackupPart>, I>>(base?: I): BackupPart {
+    return BackupPart.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BackupPart>, I>>(object: I): BackupPart {
+    const message = createBaseBackupPart();
+    message.header = (object.header !== undefined && object.header !== null)
+      ? BackupHeader.fromPartial(object.header)
+      : undefined;
+    message.chunk = object.chunk ?? Buffer.alloc(0);
+    return message;
+  },
+};
+
+function createBaseBackupHeader(): BackupHeader {
+  return { clusterId: "", cluster: "", epoch: 0, revision: 0, createdAtMs: 0, version: "", _unknownFields: {} };
+}
+
+export const BackupHeader: MessageFns<BackupHeader> = {
+  encode(message: BackupHeader, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clusterId !== "") {
+      writer.uint32(10).string(message.clusterId);
+    }
+    if (message.cluster !== "") {
+      writer.uint32(18).string(message.cluster);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(24).uint64(message.epoch);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(32).uint64(message.revision);
+    }
+    if (message.createdAtMs !== 0) {
+      writer.uint32(40).int64(message.createdAtMs);
+    }
+    if (message.version !== "") {
+      writer.uint32(50).string(message.version);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupHeader {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupHeader();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clusterId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.cluster = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.revision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.createdAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.version = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<BackupHeader>, I>>(base?: I): BackupHeader {
+    return BackupHeader.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<BackupHeader>, I>>(object: I): BackupHeader {
+    const message = createBaseBackupHeader();
+    message.clusterId = object.clusterId ?? "";
+    message.cluster = object.cluster ?? "";
+    message.epoch = object.epoch ?? 0;
+    message.revision = object.revision ?? 0;
+    message.createdAtMs = object.createdAtMs ?? 0;
+    message.version = object.version ?? "";
+    return message;
+  },
+};
+
 export type ControlService = typeof ControlService;
 export const ControlService = {
   getVersion: {
@@ -2845,6 +3944,49 @@ export const ControlService = {
     responseSerialize: (value: Event): Buffer => Buffer.from(Event.encode(value).finish()),
     responseDeserialize: (value: Buffer): Event => Event.decode(value),
   },
+  /** The managers, as their leader sees them; as the asked one does when there is no leader. */
+  getClusterStatus: {
+    path: "/flotilla.control.v1.Control/GetClusterStatus" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetClusterStatusRequest): Buffer =>
+      Buffer.from(GetClusterStatusRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetClusterStatusRequest => GetClusterStatusRequest.decode(value),
+    responseSerialize: (value: ClusterStatus): Buffer => Buffer.from(ClusterStatus.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClusterStatus => ClusterStatus.decode(value),
+  },
+  /** Takes a manager out for good. It ends by itself and can only come back as a new one. */
+  removeManager: {
+    path: "/flotilla.control.v1.Control/RemoveManager" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveManagerRequest): Buffer => Buffer.from(RemoveManagerRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveManagerRequest => RemoveManagerRequest.decode(value),
+    responseSerialize: (value: RemoveManagerResponse): Buffer =>
+      Buffer.from(RemoveManagerResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveManagerResponse => RemoveManagerResponse.decode(value),
+  },
+  /** Makes another manager the leader. Answered when it is. */
+  transferLeadership: {
+    path: "/flotilla.control.v1.Control/TransferLeadership" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: TransferLeadershipRequest): Buffer =>
+      Buffer.from(TransferLeadershipRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TransferLeadershipRequest => TransferLeadershipRequest.decode(value),
+    responseSerialize: (value: ClusterStatus): Buffer => Buffer.from(ClusterStatus.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClusterStatus => ClusterStatus.decode(value),
+  },
+  /** Everything in the embedded store, at one revision. */
+  backupCluster: {
+    path: "/flotilla.control.v1.Control/BackupCluster" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: BackupClusterRequest): Buffer => Buffer.from(BackupClusterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BackupClusterRequest => BackupClusterRequest.decode(value),
+    responseSerialize: (value: BackupPart): Buffer => Buffer.from(BackupPart.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BackupPart => BackupPart.decode(value),
+  },
 } as const;
 
 export interface ControlServer extends UntypedServiceImplementation {
@@ -2870,6 +4012,14 @@ export interface ControlServer extends UntypedServiceImplementation {
   /** Goes back to the revision that the rollout came from. */
   abortRollout: handleUnaryCall<RolloutRequest, RolloutResponse>;
   watchEvents: handleServerStreamingCall<WatchEventsRequest, Event>;
+  /** The managers, as their leader sees them; as the asked one does when there is no leader. */
+  getClusterStatus: handleUnaryCall<GetClusterStatusRequest, ClusterStatus>;
+  /** Takes a manager out for good. It ends by itself and can only come back as a new one. */
+  removeManager: handleUnaryCall<RemoveManagerRequest, RemoveManagerResponse>;
+  /** Makes another manager the leader. Answered when it is. */
+  transferLeadership: handleUnaryCall<TransferLeadershipRequest, ClusterStatus>;
+  /** Everything in the embedded store, at one revision. */
+  backupCluster: handleServerStreamingCall<BackupClusterRequest, BackupPart>;
 }
 
 export interface ControlClient extends Client {
@@ -3120,6 +4270,61 @@ export interface ControlClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<Event>;
+  /** The managers, as their leader sees them; as the asked one does when there is no leader. */
+  getClusterStatus(
+    request: GetClusterStatusRequest,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  getClusterStatus(
+    request: GetClusterStatusRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  getClusterStatus(
+    request: GetClusterStatusRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  /** Takes a manager out for good. It ends by itself and can only come back as a new one. */
+  removeManager(
+    request: RemoveManagerRequest,
+    callback: (error: ServiceError | null, response: RemoveManagerResponse) => void,
+  ): ClientUnaryCall;
+  removeManager(
+    request: RemoveManagerRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveManagerResponse) => void,
+  ): ClientUnaryCall;
+  removeManager(
+    request: RemoveManagerRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveManagerResponse) => void,
+  ): ClientUnaryCall;
+  /** Makes another manager the leader. Answered when it is. */
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  transferLeadership(
+    request: TransferLeadershipRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ClusterStatus) => void,
+  ): ClientUnaryCall;
+  /** Everything in the embedded store, at one revision. */
+  backupCluster(request: BackupClusterRequest, options?: Partial<CallOptions>): ClientReadableStream<BackupPart>;
+  backupCluster(
+    request: BackupClusterRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<BackupPart>;
 }
 
 export const ControlClient = makeGenericClientConstructor(ControlService, "flotilla.control.v1.Control") as unknown as {

@@ -152,6 +152,21 @@ export namespace ContainerHealth {
   export type UNHEALTHY = typeof ContainerHealth.UNHEALTHY;
 }
 
+export const NodeRole = {
+  UNSPECIFIED: 0,
+  WORKER: 1,
+  /** MANAGER - Its agent runs a manager beside itself. */
+  MANAGER: 2,
+} as const;
+
+export type NodeRole = typeof NodeRole[keyof typeof NodeRole];
+
+export namespace NodeRole {
+  export type UNSPECIFIED = typeof NodeRole.UNSPECIFIED;
+  export type WORKER = typeof NodeRole.WORKER;
+  export type MANAGER = typeof NodeRole.MANAGER;
+}
+
 export const NodeAvailability = {
   UNSPECIFIED: 0,
   ACTIVE: 1,
@@ -543,6 +558,8 @@ export interface Node {
 export interface NodeSpec {
   availability: NodeAvailability;
   labels: { [key: string]: string };
+  /** What the user asked for; UNSPECIFIED when nobody did, and then the agent leaves managers on its host alone. */
+  role: NodeRole;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -3642,7 +3659,7 @@ export const Node: MessageFns<Node> = {
 };
 
 function createBaseNodeSpec(): NodeSpec {
-  return { availability: 0, labels: {}, _unknownFields: {} };
+  return { availability: 0, labels: {}, role: 0, _unknownFields: {} };
 }
 
 export const NodeSpec: MessageFns<NodeSpec> = {
@@ -3653,6 +3670,9 @@ export const NodeSpec: MessageFns<NodeSpec> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       NodeSpec_LabelsEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
     });
+    if (message.role !== 0) {
+      writer.uint32(24).int32(message.role);
+    }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -3696,6 +3716,14 @@ export const NodeSpec: MessageFns<NodeSpec> = {
             }
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.role = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3731,6 +3759,7 @@ export const NodeSpec: MessageFns<NodeSpec> = {
       },
       {},
     );
+    message.role = object.role ?? 0;
     return message;
   },
 };

@@ -1,0 +1,6 @@
+// The protocol without a clock, a network, a disk or chance of its own. Model: etcd-io/raft; rules: the Raft paper
+// (Ongaro, Ousterhout 2014) and Ongaro's dissertation.
+
+export * from "./config.js";
+export * from "./storage.js";
+export * from "./types.js";
