@@ -2,7 +2,15 @@
 // the store's desired state to the nodes and the nodes' observed state to the store.
 
 import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import { type Cluster, type Node, NodeAvailability, NodeState, type Task, TaskState } from "../../proto/mod.js";
+import {
+  type Cluster,
+  type Node,
+  NodeAvailability,
+  NodeRole,
+  NodeState,
+  type Task,
+  TaskState,
+} from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
   DispatcherServer,
@@ -318,7 +326,7 @@ export class Dispatcher implements AsyncDisposable {
       }
       const node: Node = {
         meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
-        spec: before?.spec ?? { availability: NodeAvailability.ACTIVE, labels: {} },
+        spec: before?.spec ?? { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
         description: whole,
         status:
           before?.status.state === NodeState.READY

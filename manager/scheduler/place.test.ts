@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import {
   type Node,
   NodeAvailability,
+  NodeRole,
   NodeState,
   type Resources,
   type Task,
@@ -100,8 +101,8 @@ test("nodes that are not ready, cordoned or drained get nothing, and the message
   const nodes = [
     makeNode("h1", { status: { state: NodeState.DOWN, message: "", sinceMs: 0 } }),
     makeNode("h2", { status: { state: NodeState.UNKNOWN, message: "", sinceMs: 0 } }),
-    makeNode("h3", { spec: { availability: NodeAvailability.DRAINED, labels: {} } }),
-    makeNode("h4", { spec: { availability: NodeAvailability.CORDONED, labels: {} } }),
+    makeNode("h3", { spec: { availability: NodeAvailability.DRAINED, role: NodeRole.UNSPECIFIED, labels: {} } }),
+    makeNode("h4", { spec: { availability: NodeAvailability.CORDONED, role: NodeRole.UNSPECIFIED, labels: {} } }),
   ];
   expect(run(newTasks(1), nodes).unplaced).toEqual([
     { taskId: "s-t0", message: "no suitable node (4 nodes): 1 cordoned, 1 down, 1 drained, 1 not connected" },

@@ -18,7 +18,7 @@ import {
   type TaskAssignment,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { Cluster, Node, Route, TaskStatus } from "../../proto/mod.js";
-import { NodeAvailability, NodeState } from "../../proto/mod.js";
+import { NodeAvailability, NodeRole, NodeState } from "../../proto/mod.js";
 
 export interface FakeDispatcherOptions {
   /** 0 picks one. */
@@ -280,7 +280,7 @@ export class FakeDispatcher implements AsyncDisposable {
     if (description?.resources === undefined) throw new Error("the agent did not describe its host");
     return {
       meta: meta(request.nodeId),
-      spec: { availability: NodeAvailability.ACTIVE, labels: {} },
+      spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
       description: { ...description, resources: description.resources },
       status: { state: NodeState.READY, message: "", sinceMs: 1 },
       subnet: this.#options.subnet ?? "10.128.7.0/24",

@@ -7,6 +7,7 @@ import {
   FailureAction,
   type Node,
   NodeAvailability,
+  NodeRole,
   NodeState,
   Protocol,
   PullPolicy,
@@ -98,7 +99,7 @@ export function makeRevision(service: Service, number = service.revision, spec =
 export function makeNode(id: string, changes: Partial<Node> = {}): Node {
   return {
     meta: meta(id),
-    spec: { availability: NodeAvailability.ACTIVE, labels: {} },
+    spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
     description: {
       hostname: id,
       os: "linux",

@@ -1,11 +1,16 @@
 // For tests of the command line: states of a service "web", as a manager would send them.
 
-import type { ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
+import {
+  ManagerStatus,
+  type NodeState as NodeStateMessage,
+  type ServiceState,
+} from "../../../proto/gen/flotilla/control/v1/control.js";
 import {
   ContainerHealth,
   ContainerPhase,
   Node,
   NodeAvailability,
+  NodeRole,
   NodeState,
   Revision,
   Rollout,
@@ -166,12 +171,23 @@ export function rollout(parts: {
 
 export function node(
   hostname: string,
-  parts: { availability?: NodeAvailability; tasks?: number; state?: NodeState; labels?: Record<string, string> } = {},
-) {
+  parts: {
+    availability?: NodeAvailability;
+    role?: NodeRole;
+    tasks?: number;
+    state?: NodeState;
+    labels?: Record<string, string>;
+    manager?: Partial<ManagerStatus>;
+  } = {},
+): NodeStateMessage {
   return {
     node: Node.fromPartial({
       meta: { id: `node-${hostname}`.padEnd(25, "0"), version: 1, createdAtMs: startMs, updatedAtMs: startMs },
-      spec: { availability: parts.availability ?? NodeAvailability.ACTIVE, labels: parts.labels ?? {} },
+      spec: {
+        availability: parts.availability ?? NodeAvailability.ACTIVE,
+        role: parts.role ?? NodeRole.UNSPECIFIED,
+        labels: parts.labels ?? {},
+      },
       description: {
         hostname,
         engineVersion: "20.10.24",
@@ -185,5 +201,6 @@ export function node(
     }),
     tasks: parts.tasks ?? 0,
     reserved: { nanoCpus: 0, memoryBytes: 0 },
+    manager: parts.manager === undefined ? undefined : ManagerStatus.fromPartial(parts.manager),
   };
 }
