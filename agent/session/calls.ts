@@ -1,6 +1,7 @@
 // gRPC calls as promises and async iterables. Every unary call has a deadline, every stream a signal.
 
 import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
+import { ClusterError } from "../../lib/mod.js";
 import { fromServiceError } from "../../proto/errors.js";
 
 /** One answer to one question. */
@@ -31,4 +32,9 @@ export async function* messages<T>(
     stream.on("error", () => undefined);
     cancel();
   }
+}
+
+/** The manager knows no such session, or leads no more: the session can only be begun anew, maybe elsewhere. */
+export function sessionIsOver(failure: unknown): boolean {
+  return failure instanceof ClusterError && (failure.code === "not_found" || failure.code === "not_leader");
 }

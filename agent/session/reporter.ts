@@ -17,6 +17,7 @@ import type {
   UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { TaskStatus } from "../../proto/mod.js";
+import { sessionIsOver } from "./calls.js";
 
 /** Long enough for a batch, short enough to be unnoticed. */
 const gatherMs = 30;
@@ -56,7 +57,7 @@ export class Reporter {
     this.#wake();
   }
 
-  /** Sends until the signal aborts; throws `not_found` when the manager does not know the session. */
+  /** Sends until the signal aborts; throws when the session is over. */
   async run(
     sessionId: string,
     send: (request: UpdateStatusRequest) => Promise<unknown>,
@@ -79,7 +80,7 @@ export class Reporter {
         failures = 0;
         this.#done(updates, drains, problems);
       } catch (failure) {
-        if (failure instanceof ClusterError && failure.code === "not_found") throw failure;
+        if (sessionIsOver(failure)) throw failure;
         failures += 1;
         this.#log.warn({ error: messageOf(failure), failures }, "statuses were not stored: sending them again");
         // Refused for what it says, not for the moment: the same again would block all that follow.

@@ -99,6 +99,33 @@ test("when its manager dies it goes to another, and tells it everything again", 
   expect(session.connected).toBe(true);
 });
 
+test("a manager that does not lead sends it to the one that does, though nobody told it of that one", async () => {
+  await two.start();
+  one.leader = two.address;
+  begin([one.address]);
+  await two.until("a session", () => two.sessions === 1);
+  expect(one.registrations).toHaveLength(1);
+});
+
+test("two managers that take each other for the leader are asked again, with waits in between", async () => {
+  await two.start();
+  [one.leader, two.leader] = [two.address, one.address];
+  const session = begin([one.address, two.address]);
+  await one.until("it has tried", () => one.registrations.length + two.registrations.length >= 6);
+  expect(session.connected).toBe(false);
+  two.leader = undefined;
+  await two.until("a session", () => two.sessions === 1);
+});
+
+test("a leader that is deposed names the next one, and its agents go there", async () => {
+  await two.start();
+  begin([one.address]);
+  await one.until("a session", () => one.sessions === 1);
+  one.handOver(two.address);
+  await two.until("a session", () => two.sessions === 1);
+  expect(one.registrations).toHaveLength(1);
+});
+
 test("a session that the manager no longer knows is begun anew", async () => {
   begin([one.address]);
   await one.until("a session", () => one.sessions === 1);

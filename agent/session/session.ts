@@ -10,6 +10,7 @@ import {
   type Rng,
   backoffMs,
   messageOf,
+  pause,
   sleep,
   withDeadline,
 } from "../../lib/mod.js";
@@ -20,7 +21,7 @@ import {
   type SessionMessage,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { Cluster, Node, NodeDescription, TaskStatus } from "../../proto/mod.js";
-import { messages, unary } from "./calls.js";
+import { messages, sessionIsOver, unary } from "./calls.js";
 import { type LogSource, publishLogs } from "./logs.js";
 import { Reporter } from "./reporter.js";
 
@@ -51,6 +52,10 @@ const missedMax = 3;
 /** A first wait of almost nothing: another manager is usually there. */
 const reconnect: Backoff = { firstMs: 100, maxMs: 5_000, jitter: 0.7 };
 const reopen: Backoff = { firstMs: 50, maxMs: 2_000, jitter: 0.5 };
+/** Up to this long agents wait whose session ended under them, each its own time: they all lost the same leader. */
+const spreadMs = 1_000;
+/** Hints followed one after another without a wait; managers that point at each other must not keep an agent busy. */
+const hintsMax = 3;
 /** Managers learned from sessions and kept; more is no cluster of ours. */
 const managersMax = 32;
 const messageBytesMax = 64 << 20;
@@ -87,27 +92,47 @@ export class ManagerSession {
   async run(signal: AbortSignal): Promise<void> {
     const { clock, rng, log } = this.#options;
     let failures = 0;
+    let hints = 0;
     // Agents of one cluster that restart together begin with different managers.
-    for (let at = rng.below(this.#managers.length); !signal.aborted; at += 1) {
-      const address = this.#managers[at % this.#managers.length] ?? "";
+    let at = rng.below(this.#managers.length);
+    let leader: string | undefined;
+    while (!signal.aborted) {
+      const address = leader ?? this.#managers[at++ % this.#managers.length] ?? "";
+      leader = undefined;
+      let waitMs: number;
       try {
-        const lastedMs = await this.#session(address, signal);
+        const end = await this.#session(address, signal);
+        leader = end.leader;
         // A session that held was a good one: begin the back-off anew.
-        failures = lastedMs > reconnect.maxMs ? 0 : failures + 1;
+        const held = end.lastedMs > reconnect.maxMs;
+        failures = held ? 0 : failures + 1;
+        waitMs = held || leader !== undefined ? rng.next() * spreadMs : this.#backoffMs(failures);
+        hints = 0;
       } catch (failure) {
         if (signal.aborted) return;
+        leader = leaderHint(failure);
+        if (leader !== undefined && leader !== address && hints < hintsMax) {
+          hints += 1;
+          log.debug({ manager: address, leader }, "another manager leads");
+          continue;
+        }
+        leader = undefined;
+        hints = 0;
         failures += 1;
+        waitMs = this.#backoffMs(failures);
         log.warn({ manager: address, error: messageOf(failure), failures }, "no session with this manager");
       }
-      if (signal.aborted) return;
-      await sleep(clock, backoffMs(reconnect, Math.ceil(failures / this.#managers.length), rng), signal).catch(
-        () => undefined,
-      );
+      await pause(clock, waitMs, signal);
     }
   }
 
-  /** Ends with the session; rejects when it could not begin. Answers how long it lasted. */
-  async #session(address: string, outer: AbortSignal): Promise<number> {
+  /** Grows with every round of all managers, not with every manager. */
+  #backoffMs(failures: number): number {
+    return backoffMs(reconnect, Math.ceil(failures / this.#managers.length), this.#options.rng);
+  }
+
+  /** Ends with the session; rejects when it could not begin. Answers how long it lasted, and who leads if that was said. */
+  async #session(address: string, outer: AbortSignal): Promise<{ lastedMs: number; leader: string | undefined }> {
     const { clock, log, nodeId, describe } = this.#options;
     const description = await describe();
     // An aborted signal tells nobody who begins to listen now: the session would outlive the agent's end.
@@ -151,18 +176,20 @@ export class ManagerSession {
           signal,
         ),
       ];
+      let leader: string | undefined;
       try {
         // The first part that ends, ends the session.
         await Promise.race(parts);
         log.info({ manager: address, session: sessionId }, "session ended by the manager");
       } catch (failure) {
+        leader = leaderHint(failure);
         if (!outer.aborted)
           log.warn({ manager: address, session: sessionId, error: messageOf(failure) }, "session lost");
       }
       this.#connected = false;
       end(new DOMException("the session ended", "AbortError"));
       await Promise.allSettled(parts);
-      return clock.monotonic() - fromMs;
+      return { lastedMs: clock.monotonic() - fromMs, leader };
     } finally {
       this.#connected = false;
       end(new DOMException("the session ended", "AbortError"));
@@ -201,12 +228,12 @@ export class ManagerSession {
         missed = 0;
       } catch (failure) {
         missed += 1;
-        if (missed >= missedMax || (failure instanceof ClusterError && failure.code === "not_found")) throw failure;
+        if (missed >= missedMax || sessionIsOver(failure)) throw failure;
       }
     }
   }
 
-  /** A stream that ended while the session lives is opened again; `not_found` means that the session is gone. */
+  /** A stream that ended while the session lives is opened again; others mean that the session is over. */
   async #reopening(what: string, signal: AbortSignal, follow: () => Promise<void>): Promise<void> {
     const { clock, rng, log } = this.#options;
     for (let failures = 0; !signal.aborted; ) {
@@ -217,7 +244,7 @@ export class ManagerSession {
         log.debug({ stream: what }, "stream ended: opening it again");
       } catch (failure) {
         signal.throwIfAborted();
-        if (failure instanceof ClusterError && failure.code === "not_found") throw failure;
+        if (sessionIsOver(failure)) throw failure;
         log.warn({ stream: what, error: messageOf(failure) }, "stream failed: opening it again");
       }
       failures = clock.monotonic() - fromMs > reopen.maxMs ? 1 : failures + 1;
@@ -238,6 +265,13 @@ export class ManagerSession {
       this.#options.onAssignments(message);
     }
   }
+}
+
+/** The leader's address, where a manager that is not the leader named it. */
+function leaderHint(failure: unknown): string | undefined {
+  if (!(failure instanceof ClusterError) || failure.code !== "not_leader") return undefined;
+  const address = failure.details["leader"];
+  return address === undefined || address === "" ? undefined : address;
 }
 
 function distinct(addresses: readonly string[]): string[] {

@@ -53,6 +53,8 @@ export class FakeDispatcher implements AsyncDisposable {
   heartbeats = 0;
   /** Set to have every status report refused, as by a store without quorum. */
   refuseStatuses = false;
+  /** Set to refuse registrations as a manager that does not lead: the leader's address, or "" when there is none. */
+  leader: string | undefined;
   /** Set to have log streams that ended never answered. */
   owesLogAnswers = false;
 
@@ -135,6 +137,13 @@ export class FakeDispatcher implements AsyncDisposable {
     this.#sessions.clear();
   }
 
+  /** As a leader that is deposed: sessions end with the name of the new one. */
+  handOver(leader: string): void {
+    this.leader = leader;
+    for (const call of this.#sessions.values()) call.emit("error", toStatus(notLeader(leader)));
+    this.#sessions.clear();
+  }
+
   subscribe(subscription: LogSubscription): void {
     for (const stream of this.#logStreams) stream.write(subscription);
   }
@@ -189,6 +198,11 @@ export class FakeDispatcher implements AsyncDisposable {
     return {
       register: (call) => {
         this.registrations.push(call.request);
+        if (this.leader !== undefined) {
+          call.emit("error", toStatus(notLeader(this.leader)));
+          this.#changed();
+          return;
+        }
         this.#sessionCount += 1;
         const sessionId = `s${this.#sessionCount}`;
         this.#sessions.set(sessionId, call);
@@ -287,6 +301,10 @@ export class FakeDispatcher implements AsyncDisposable {
       problems: [],
     };
   }
+}
+
+function notLeader(leader: string): ClusterError {
+  return new ClusterError("not_leader", "this manager does not lead", { details: { leader } });
 }
 
 function cluster(): Cluster {
