@@ -86,8 +86,7 @@ export interface NodeStatus {
 /** Why a proposal, read or change was refused or lost. */
 export class RaftError extends Error {
   override name = "RaftError";
-  readonly code:
-    /** Not made: this node is not the leader, or lost leadership before it took the proposal in. `lead` says who is. */
+  readonly code: /** Not made: this node is not the leader, or lost leadership before it took the proposal in. `lead` says who is. */
     | "not-leader"
     /** Not made: too much is under way, or leadership is being handed over. Try again. */
     | "busy"
