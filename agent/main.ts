@@ -14,6 +14,7 @@ import type { NodeDescription, Route } from "../proto/mod.js";
 import { AmbassadorProcess, Steering } from "./ambassador/mod.js";
 import { DockerEngine, type Engine } from "./engine/mod.js";
 import { TaskLogs } from "./logs.js";
+import { ManagerKeeper } from "./manager/mod.js";
 import { type AgentOptions, checkOptions, splitHostPort } from "./options.js";
 import { AgentMetrics } from "./report/mod.js";
 import { ManagerSession } from "./session/mod.js";
@@ -21,6 +22,9 @@ import { productVersion } from "./version.js";
 import { type HostSettings, type Memory, StateFile, Supervisor, gatewayOf } from "./task/mod.js";
 
 export { type AgentOptions } from "./options.js";
+
+/** Where a manager that the agent starts listens, on the advertise address. */
+const managerPorts = { grpc: 7400, http: 7401 };
 
 /** Runs until the signal aborts. Rejects only for what a person must put right: options, state file, listener. */
 export async function runAgent(options: AgentOptions, signal: AbortSignal): Promise<void> {
@@ -82,12 +86,27 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     rng,
     log,
     describe: () => describe(engine, options, agentVersion),
-    onSession: (host, managers) => supervisor.configure(host, managers),
+    onSession: (host, managers) => {
+      supervisor.configure(host, managers);
+      keeper.assign(host.node.spec.role);
+    },
     onAssignments: (message) => spread(message, supervisor, steering),
     statuses: () => supervisor.statuses(),
     drains: () => steering.drains(),
     problems: () => steering.problems,
     logs: new TaskLogs(engine, clock, (taskId) => supervisor.runner(taskId)),
+  });
+
+  const keeper = new ManagerKeeper({
+    command: options.managerCommand,
+    dataDir: options.dataDir,
+    hostname: options.hostname ?? machineName(),
+    address: `${options.advertiseAddr}:${managerPorts.grpc}`,
+    httpAddress: `${options.advertiseAddr}:${managerPorts.http}`,
+    managers: () => session.managers,
+    clock,
+    rng,
+    log,
   });
 
   const keepsAmbassador = options.ambassadorCommand.length > 0;
@@ -105,6 +124,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   supervisor.start();
   const parts = [session.run(life.signal)];
   if (keepsAmbassador) parts.push(steering.run(life.signal));
+  if (options.managerCommand.length > 0) parts.push(keeper.run(life.signal));
   await Promise.all(parts);
   log.info("agent ends; containers and ambassador go on");
 }

@@ -12,6 +12,7 @@ const good: AgentOptions = {
   labels: { zone: "eu", "example.com/rack": "" },
   logLevel: "info",
   ambassadorCommand: [],
+  managerCommand: [],
 };
 
 test("good options pass", () => {

@@ -20,6 +20,8 @@ export interface AgentOptions {
   logLevel: LogLevel;
   /** Starts an ambassador when `--data-dir DIR` is added. Empty: none is kept, for tests of the agent alone. */
   ambassadorCommand: readonly string[];
+  /** Starts a manager when its flags are added. Empty: the node cannot be promoted. */
+  managerCommand: readonly string[];
 }
 
 const hostPort = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/;

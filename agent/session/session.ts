@@ -76,6 +76,11 @@ export class ManagerSession {
     return this.#connected;
   }
 
+  /** As known now: the user's, then those that the last session named. */
+  get managers(): readonly string[] {
+    return this.#managers;
+  }
+
   report(taskId: string, status: TaskStatus): void {
     this.#reporter.status(taskId, status);
   }

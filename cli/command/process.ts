@@ -134,6 +134,7 @@ export const adders = {
             rule: "is needed",
             fix: "write for example --managers 10.0.0.1:7400",
           });
+        const program = [process.execPath, fileURLToPath(new URL("../main.js", import.meta.url))];
         const options = {
           dataDir: flags.get("data-dir", dataDir) ?? "/var/lib/flotilla",
           managers: flags.get("managers", listOf(address(7400), "write for example 10.0.0.1:7400,10.0.0.2:7400")) ?? [],
@@ -143,7 +144,8 @@ export const adders = {
           httpListen: flags.get("http-listen", address(7402)) ?? "127.0.0.1:7402",
           labels: Object.fromEntries(flags.getAll("label", label)),
           logLevel: flags.get("log-level", oneOf(levels)) ?? "info",
-          ambassadorCommand: [process.execPath, fileURLToPath(new URL("../main.js", import.meta.url)), "ambassador"],
+          ambassadorCommand: [...program, "ambassador"],
+          managerCommand: [...program, "manager"],
         };
         flags.check();
         return await foreground(cli.io, (signal) => cli.processes.agent(options, signal));

@@ -34,6 +34,7 @@ beforeEach(async () => {
     labels: { zone: "eu" },
     logLevel: "info",
     ambassadorCommand: [],
+    managerCommand: [],
   });
 });
 afterEach(async ({ task }) => {
@@ -470,6 +471,7 @@ describe("the agent", () => {
       labels: {},
       logLevel: "info",
       ambassadorCommand: [],
+      managerCommand: [],
     });
     other.start();
     const get = async (path: string) => await fetch(`http://127.0.0.1:${port}${path}`);
