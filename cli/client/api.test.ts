@@ -22,12 +22,13 @@ async function manager(answers: FakeControl["answers"]): Promise<FakeControl> {
   return fake;
 }
 
-function api(addresses: string[], limits: Partial<Limits> = {}): ControlApi {
+function api(addresses: string[], limits: Partial<Limits> = {}, notice?: (text: string) => void): ControlApi {
   const made = new ControlApi({
     managers: { addresses, source: "--host" },
     clock: systemClock,
     rng: seededRng(1),
     limits,
+    ...(notice === undefined ? {} : { notice }),
   });
   ends.push(() => made[Symbol.dispose]());
   return made;
@@ -121,16 +122,21 @@ describe("calls", () => {
     expect(fake.asked).toHaveLength(1);
   });
 
-  it("do not repeat a write that was refused because the store is away", async () => {
+  it("wait for a store that is away, say so once, and in the end give the manager's own words", async () => {
     const fake = await manager({
       createService: () => {
         throw new ClusterError("unavailable", "the store has no quorum");
       },
     });
-    expect(await thrown(api([fake.address]).createService(spec("x", 1)))).toMatchObject({
-      message: "the store has no quorum",
-    });
-    expect(fake.asked).toHaveLength(1);
+    const told: string[] = [];
+    const limits = { repeatMs: 500, quietMs: 100 };
+    expect(
+      await thrown(api([fake.address], limits, (text) => told.push(text)).createService(spec("x", 1))),
+    ).toMatchObject({ message: "the store has no quorum" });
+    expect(told).toEqual(["waiting: the store has no quorum"]);
+    const ids = fake.asked.map(({ request }) => (request as { requestId: string }).requestId);
+    expect(ids.length).toBeGreaterThan(1);
+    expect(new Set(ids).size).toBe(1);
   });
 
   it("send a write again with the same id when its answer is lost", async () => {
@@ -209,6 +215,51 @@ describe("calls", () => {
     expect((await client.version()).cluster).toBe("lead");
     await client.version();
     expect(other.asked).toHaveLength(1);
+  });
+
+  it("ask the leader that is named next, before the others, though the list does not have it", async () => {
+    const version = () => ({ version: "1", cluster: "lead", store: "raft" });
+    const leader = await manager({ getVersion: version });
+    const third = await manager({ getVersion: version });
+    const follower = await manager({
+      getVersion: () => {
+        throw new ClusterError("not_leader", "not the leader", { details: { leader: leader.address } });
+      },
+    });
+    await api([follower.address, third.address]).version();
+    expect([follower, leader, third].map(({ asked }) => asked.length)).toEqual([1, 1, 0]);
+  });
+
+  it("try again when the leader that is named is not there, or names the one that named it", async () => {
+    const follower = await manager({
+      getVersion: () => {
+        const to = ["127.0.0.1:1", follower.address, ""][fake.length];
+        if (to === undefined) return { version: "1", cluster: "c", store: "raft" };
+        fake.push(to);
+        throw new ClusterError("not_leader", "not the leader", { details: { leader: to } });
+      },
+    });
+    const fake: string[] = [];
+    const told: string[] = [];
+    const client = api([follower.address], { quietMs: 0 }, (text) => told.push(text));
+    expect((await client.version()).cluster).toBe("c");
+    expect(fake).toHaveLength(3);
+    expect(told).toEqual(["waiting for the managers to elect a leader"]);
+  });
+
+  it("leave a manager that hangs for another one", async () => {
+    let hanging = 0;
+    const hangs = await manager({
+      getVersion: () => {
+        hanging += 1;
+        return new Promise(() => undefined);
+      },
+    });
+    const well = await manager({ getVersion: () => ({ version: "1", cluster: "c", store: "raft" }) });
+    const client = api([hangs.address, well.address], { answerFirstMs: 100 });
+    expect((await client.version()).cluster).toBe("c");
+    await client.version();
+    expect(hanging).toBe(1);
   });
 
   it("wait for an election, but not for ever", async () => {

@@ -7,7 +7,7 @@ import { sleep } from "../../lib/clock.js";
 import { ClusterError } from "../../lib/errors.js";
 import type { Rng } from "../../lib/rng.js";
 import { Failure, exits } from "../exit.js";
-import { CallFailure, ManagerChannel } from "./connect.js";
+import { CallFailure, ManagerChannel, type Reached } from "./connect.js";
 
 export interface Managers {
   addresses: readonly string[];
@@ -18,18 +18,42 @@ export interface Managers {
 export interface Limits {
   /** For one manager to take the connection. */
   connectMs: number;
-  /** For one manager to answer. */
+  /** For one manager to answer, when there is no other to ask. */
   answerMs: number;
+  /** For one manager to answer, when there is another: one that hangs must not cost the whole wait. */
+  answerFirstMs: number;
   /** From the first lost answer, or the first word of an election, to giving up. */
   repeatMs: number;
+  /** A command that waits longer says why. */
+  quietMs: number;
 }
-const usualLimits: Limits = { connectMs: 3000, answerMs: 15_000, repeatMs: 10_000 };
+const usualLimits: Limits = {
+  connectMs: 3000,
+  answerMs: 15_000,
+  answerFirstMs: 5000,
+  repeatMs: 10_000,
+  quietMs: 1000,
+};
+
+/** A leader that names another one as the leader, and so on: followed this often in one round. */
+const leadersFollowedMax = 5;
 
 export interface CallerOptions {
   managers: Managers;
   clock: Clock;
   rng: Rng;
   limits?: Partial<Limits>;
+  /** Told in plain words why a call takes long; once until one is answered. */
+  notice?: (text: string) => void;
+}
+
+/** What one round over all managers came to. */
+interface Round {
+  failures: Map<string, CallFailure>;
+  /** A manager said that there is no leader now, or none that it knows. */
+  electing: boolean;
+  /** A manager said that it cannot do it now. */
+  away: CallFailure | undefined;
 }
 
 export class Caller implements Disposable {
@@ -37,12 +61,15 @@ export class Caller implements Disposable {
   readonly #clock: Clock;
   readonly #rng: Rng;
   readonly #limits: Limits;
+  readonly #notice: (text: string) => void;
+  #noticed = false;
   readonly #channels = new Map<string, ManagerChannel>();
   /** Asked first: the one that answered last, or the leader that another one named. */
   #preferred: string | undefined;
 
-  constructor({ managers, clock, rng, limits }: CallerOptions) {
+  constructor({ managers, clock, rng, limits, notice }: CallerOptions) {
     this.#managers = managers;
+    this.#notice = notice ?? (() => undefined);
     this.#clock = clock;
     this.#rng = rng;
     this.#limits = { ...usualLimits, ...limits };
@@ -71,30 +98,35 @@ export class Caller implements Disposable {
   }
 
   async #call<Req, Res>(method: MethodDefinition<Req, Res>, request: Req, write: boolean): Promise<Res> {
-    const { connectMs, answerMs, repeatMs } = this.#limits;
+    const startedAtMs = this.#clock.monotonic();
     let repeatUntil: number | undefined;
     let lost: CallFailure | undefined;
     for (let waitMs = 100; ; waitMs = Math.min(1000, waitMs * 2)) {
-      const failures = new Map<string, CallFailure>();
-      let electing = false;
-      for (const address of this.#order()) {
+      const round: Round = { failures: new Map(), electing: false, away: undefined };
+      const queue = this.#order();
+      for (let address = queue.shift(); address !== undefined; address = queue.shift()) {
         try {
-          const response = await this.#channel(address).unary(method, request, connectMs, answerMs);
+          const { connectMs, answerMs, answerFirstMs } = this.#limits;
+          const withinMs = queue.length === 0 ? answerMs : Math.min(answerMs, answerFirstMs);
+          const response = await this.#channel(address).unary(method, request, connectMs, withinMs);
           this.#preferred = address;
+          this.#noticed = false;
           return response;
         } catch (thrown) {
           if (!(thrown instanceof CallFailure)) throw thrown;
           const { error, reached } = thrown;
-          failures.set(address, thrown);
+          round.failures.set(address, thrown);
+          this.#forget(address, reached);
           if (reached === "unknown" || error.code === "unknown_outcome") lost ??= thrown;
-          else if (error.code === "not_leader") electing = this.#follow(error) || electing;
-          else if (reached === "manager" && error.code !== "unavailable")
-            throw lost === undefined ? error : afterLoss(error);
+          else if (error.code === "not_leader") this.#follow(error, queue, round);
+          else if (reached === "manager" && error.code === "unavailable") round.away ??= thrown;
+          else if (reached === "manager") throw lost === undefined ? error : afterLoss(error);
         }
       }
-      if (lost !== undefined || electing) repeatUntil ??= this.#clock.monotonic() + repeatMs;
-      if (repeatUntil === undefined || this.#clock.monotonic() >= repeatUntil)
-        throw this.#giveUp(failures, write ? lost : undefined);
+      const now = this.#clock.monotonic();
+      if (lost !== undefined || round.electing || round.away !== undefined) repeatUntil ??= now + this.#limits.repeatMs;
+      if (repeatUntil === undefined || now >= repeatUntil) throw this.#giveUp(round.failures, write ? lost : undefined);
+      if (now - startedAtMs >= this.#limits.quietMs) this.#say(round, lost);
       await sleep(this.#clock, waitMs);
     }
   }
@@ -105,15 +137,16 @@ export class Caller implements Disposable {
     request: Req,
     signal: AbortSignal,
   ): AsyncGenerator<Res, void, undefined> {
-    const repeatUntil = this.#clock.monotonic() + this.#limits.repeatMs;
+    const startedAtMs = this.#clock.monotonic();
     for (let waitMs = 100; ; waitMs = Math.min(1000, waitMs * 2)) {
-      const failures = new Map<string, CallFailure>();
-      let electing = false;
-      for (const address of this.#order()) {
+      const round: Round = { failures: new Map(), electing: false, away: undefined };
+      const queue = this.#order();
+      for (let address = queue.shift(); address !== undefined; address = queue.shift()) {
         let begun = false;
         try {
           for await (const message of this.#channel(address).stream(method, request, this.#limits.connectMs, signal)) {
             this.#preferred = address;
+            this.#noticed = false;
             begun = true;
             yield message;
           }
@@ -122,21 +155,54 @@ export class Caller implements Disposable {
           if (!(thrown instanceof CallFailure)) throw thrown;
           const { error, reached } = thrown;
           if (signal.aborted) return;
-          if (error.code === "not_leader") electing = this.#follow(error) || electing;
-          else if (begun || (reached === "manager" && error.code !== "unavailable")) throw error;
-          failures.set(address, thrown);
+          round.failures.set(address, thrown);
+          this.#forget(address, reached);
+          if (begun) throw this.#moved(error, address);
+          if (error.code === "not_leader") this.#follow(error, queue, round);
+          else if (reached === "manager" && error.code === "unavailable") round.away ??= thrown;
+          else if (reached === "manager") throw error;
         }
       }
-      if (!electing || this.#clock.monotonic() >= repeatUntil) throw this.#giveUp(failures, undefined);
+      const waitedMs = this.#clock.monotonic() - startedAtMs;
+      if (!(round.electing || round.away !== undefined) || waitedMs >= this.#limits.repeatMs)
+        throw this.#giveUp(round.failures, undefined);
+      if (waitedMs >= this.#limits.quietMs) this.#say(round, undefined);
       await sleep(this.#clock, waitMs, signal);
     }
   }
 
-  /** Asks the leader next, if this says who it is. True: worth another round. */
-  #follow(error: ClusterError): boolean {
-    const leader = error.details["leader"];
-    if (leader !== undefined && leader !== "") this.#preferred = leader;
-    return true;
+  /** Asks the leader next, if this says who it is; the list need not have it. */
+  #follow(error: ClusterError, queue: string[], round: Round): void {
+    // Who is named may not be there, and whoever named it will learn so and name another: worth a round more.
+    round.electing = true;
+    const leader = error.details["leader"] ?? "";
+    const followedMax = this.#managers.addresses.length + leadersFollowedMax;
+    if (leader === "" || round.failures.has(leader) || round.failures.size > followedMax) return;
+    this.#preferred = leader;
+    const at = queue.indexOf(leader);
+    if (at >= 0) queue.splice(at, 1);
+    queue.unshift(leader);
+  }
+
+  /** One that is not there, or hangs, is not asked first again. */
+  #forget(address: string, reached: Reached): void {
+    if (reached !== "manager" && this.#preferred === address) this.#preferred = undefined;
+  }
+
+  /** The stream that broke was not answered to its end; the next one is better begun elsewhere. */
+  #moved(error: ClusterError, address: string): ClusterError {
+    const leader = error.details["leader"] ?? "";
+    if (leader !== "") this.#preferred = leader;
+    else if (this.#preferred === address) this.#preferred = undefined;
+    return error;
+  }
+
+  #say(round: Round, lost: CallFailure | undefined): void {
+    if (this.#noticed) return;
+    this.#noticed = true;
+    if (round.electing) this.#notice("waiting for the managers to elect a leader");
+    else if (round.away !== undefined) this.#notice(`waiting: ${round.away.message}`);
+    else if (lost !== undefined) this.#notice("no answer came; asking the managers again");
   }
 
   #order(): string[] {

@@ -15,6 +15,7 @@ import {
 import type { Event, Rollout, ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { ClusterError } from "../../lib/errors.js";
 import { managersOf } from "../managers.js";
+import { plain } from "../screen/text.js";
 import { Caller, type CallerOptions, isAfterLoss } from "./api.js";
 
 export type { Managers } from "./api.js";
@@ -124,6 +125,7 @@ export async function openApi(cli: Cli, limits?: CallerOptions["limits"]): Promi
     managers,
     clock: cli.io.clock,
     rng: cli.io.rng,
+    notice: (text) => cli.io.err(`${plain(text)}\n`),
     ...(limits === undefined ? {} : { limits }),
   });
 }
