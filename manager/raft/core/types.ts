@@ -86,7 +86,13 @@ interface Addressed {
 
 export type Message = Addressed &
   (
-    | { type: "MsgApp"; /** Index and term of the entry before. */ prevIndex: number; prevTerm: number; commit: number; entries: readonly Entry[] }
+    | {
+        type: "MsgApp" /** Index and term of the entry before. */;
+        prevIndex: number;
+        prevTerm: number;
+        commit: number;
+        entries: readonly Entry[];
+      }
     | {
         type: "MsgAppResp";
         /** The last index that is now known to match; of a refusal, the prevIndex that was refused. */
@@ -96,15 +102,24 @@ export type Message = Addressed &
         hintIndex: number;
         hintTerm: number;
       }
-    | { type: "MsgVote" | "MsgPreVote"; lastIndex: number; lastTerm: number; /** By transfer: voters do not protect their leader. */ force: boolean }
+    | {
+        type: "MsgVote" | "MsgPreVote";
+        lastIndex: number;
+        lastTerm: number /** By transfer: voters do not protect their leader. */;
+        force: boolean;
+      }
     | { type: "MsgVoteResp" | "MsgPreVoteResp"; reject: boolean }
-    | { type: "MsgHeartbeat"; /** min(match, commit) of the receiver. */ commit: number; /** Of pending reads; 0 is none. Made by the leader. */ readId: number }
+    | {
+        type: "MsgHeartbeat" /** min(match, commit) of the receiver. */;
+        commit: number /** Of pending reads; 0 is none. Made by the leader. */;
+        readId: number;
+      }
     | { type: "MsgHeartbeatResp"; readId: number }
     | { type: "MsgSnap"; snapshot: SnapshotMeta }
     | { type: "MsgProp"; entries: readonly Proposal[] }
-    | { type: "MsgReadIndex"; /** The asker's own, opaque. */ context: number }
+    | { type: "MsgReadIndex" /** The asker's own, opaque. */; context: number }
     | { type: "MsgReadIndexResp"; context: number; index: number }
-    | { type: "MsgTransferLeader"; /** Who is to lead. */ transferee: NodeId }
+    | { type: "MsgTransferLeader" /** Who is to lead. */; transferee: NodeId }
     | { type: "MsgTimeoutNow" }
   );
 
