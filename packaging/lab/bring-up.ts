@@ -1,8 +1,8 @@
 // Builds a lab's hosts and starts what runs on them, for `up` and for a host that gets its power back. Each step is noted in the
 // state as soon as it is done; what a step needs is in the state or on the machine, never in a variable of an earlier step.
 import { ClusterError } from "../../lib/mod.js";
-import { type DaemonName, daemon, daemonsOf, whenReady } from "./daemons.js";
-import { bootHost, findDaemon, hostIsUp, startDaemon } from "./host.js";
+import { type DaemonName, clusterInit, daemon, daemonsOf, whenReady } from "./daemons.js";
+import { bootHost, findDaemon, hostIsUp, mustExecIn, startDaemon } from "./host.js";
 import { call } from "./http.js";
 import { buildImages } from "./images/catalog.js";
 import { applyCuts, plugHost, raiseSwitch } from "./network.js";
@@ -104,11 +104,18 @@ export async function startDaemons(
 export async function startOne(lab: LabMemory, name: DaemonName, n: number, how: BringUp): Promise<void> {
   const { plan, subnet } = lab;
   const init = lab.poweredInit(n);
+  if (name === "manager" && n === 1 && !lab.state.clusterMade) await makeCluster(lab);
   await startDaemon(plan.name, n, init, daemon(plan, subnet, n, name));
   // What needs the others may never get ready on a host that is cut off from some; its engine needs nobody.
   const isCut = lab.state.cuts.some(({ from, to }) => from === n || to === n);
   if (how.wait !== false && (name === "dockerd" || !isCut))
     await whenReady(plan, subnet, n, init, name, READY_MS, how.signal);
+}
+
+async function makeCluster(lab: LabMemory): Promise<void> {
+  const command = clusterInit(lab.plan, lab.subnet);
+  if (command !== null) await mustExecIn(lab.poweredInit(1), command);
+  lab.update((state) => ({ ...state, clusterMade: true }));
 }
 
 async function load(lab: LabMemory, n: number, file: string, signal?: AbortSignal): Promise<void> {

@@ -220,8 +220,31 @@ function etcd(plan: LabPlan, subnet: string, n: number): readonly string[] {
   ];
 }
 
+/** What makes the cluster, once in a lab's life, on host 1; null where there is none to make. */
+export function clusterInit(plan: LabPlan, subnet: string): readonly string[] | null {
+  if (plan.store === "memory") return null;
+  return [
+    process.execPath,
+    mainProgram(),
+    "cluster",
+    "init",
+    "--data-dir",
+    managerDataDir(plan.name, 1),
+    "--cluster",
+    plan.name,
+    "--name",
+    hostName(1),
+    "--advertise-addr",
+    `${hostAddress(subnet, 1)}:${MANAGER_GRPC}`,
+    "--store",
+    plan.store,
+    ...(plan.store === "etcd" ? ["--etcd", etcdEndpoints(plan, subnet).join(",")] : []),
+  ];
+}
+
 function manager(plan: LabPlan, subnet: string, n: number): readonly string[] {
   const address = hostAddress(subnet, n);
+  const others = managerAddresses(plan, subnet).filter((other) => other !== `${address}:${MANAGER_GRPC}`);
   return [
     process.execPath,
     mainProgram(),
@@ -232,11 +255,11 @@ function manager(plan: LabPlan, subnet: string, n: number): readonly string[] {
     `${address}:${MANAGER_GRPC}`,
     "--http-listen",
     `${address}:${MANAGER_HTTP}`,
-    "--store",
-    plan.store,
-    ...(plan.store === "etcd" ? ["--etcd", etcdEndpoints(plan, subnet).join(",")] : []),
-    "--cluster",
-    plan.name,
+    "--name",
+    hostName(n),
+    ...(plan.store === "memory" ? ["--store", "memory"] : []),
+    // Without effect on a manager that has its cluster; one whose disk was lost comes back by it.
+    ...(others.length > 0 ? ["--join", others.join(",")] : []),
     ...plan.managerArgs,
   ];
 }

@@ -14,19 +14,20 @@ const refused = (options: LabOptions): string => {
 };
 
 describe("resolve", () => {
-  it("fills in a lab of three hosts with three etcd members and one manager", () => {
+  it("fills in a lab of three hosts with one manager and nothing to install for it", () => {
     expect(resolve({})).toMatchObject({
       name: "default",
       hosts: 3,
-      store: "etcd",
-      etcdMembers: 3,
+      store: "raft",
+      etcdMembers: 0,
       managers: 1,
       processes: true,
     });
   });
 
   it("gives two hosts one etcd member, for two would be worse than one", () => {
-    expect(resolve({ hosts: 2 }).etcdMembers).toBe(1);
+    expect(resolve({ hosts: 3, store: "etcd" }).etcdMembers).toBe(3);
+    expect(resolve({ hosts: 2, store: "etcd" }).etcdMembers).toBe(1);
     expect(resolve({ hosts: 3, store: "memory" }).etcdMembers).toBe(0);
   });
 
@@ -38,8 +39,9 @@ describe("resolve", () => {
     [{ hosts: 2.5 }, "hosts"],
     [{ hosts: 33 }, "hosts"],
     [{ hosts: 2, managers: 3 }, "managers"],
-    [{ etcdMembers: 2 }, "etcd-members"],
-    [{ hosts: 3, etcdMembers: 5 }, "etcd-members"],
+    [{ managers: 3, store: "memory" }, "managers"],
+    [{ store: "etcd", etcdMembers: 2 }, "etcd-members"],
+    [{ store: "etcd", hosts: 3, etcdMembers: 5 }, "etcd-members"],
     [{ labels: ["zone"] }, "label"],
     [{ labels: ["zone=a b"] }, "label"],
     [{ hostLabels: { 4: ["zone=a"] } }, "label host"],

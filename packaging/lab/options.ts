@@ -2,8 +2,8 @@
 // option costs one clear message and no clean-up. Pure; addresses are derived here and nowhere else.
 import { ClusterError } from "../../lib/mod.js";
 
-export type StoreKind = "etcd" | "memory";
-export const STORE_KINDS: readonly StoreKind[] = ["etcd", "memory"];
+export type StoreKind = "raft" | "etcd" | "memory";
+export const STORE_KINDS: readonly StoreKind[] = ["raft", "etcd", "memory"];
 export type ImageSet = "busybox" | "demo";
 export const IMAGE_SETS: readonly ImageSet[] = ["busybox", "demo"];
 
@@ -18,7 +18,7 @@ export interface LabOptions {
   readonly name?: string;
   /** Default 3. */
   readonly hosts?: number;
-  /** Where the managers keep the cluster's objects. `etcd` starts real etcd members. Default `etcd`. */
+  /** Where the managers keep the cluster's objects. `etcd` starts real etcd members; `memory` has one manager. Default `raft`. */
   readonly store?: StoreKind;
   /** Members of etcd, on hosts 1 to n: 1, 3 or 5, at most `hosts`. Default 3 with 3 hosts or more, else 1. */
   readonly etcdMembers?: number;
@@ -73,10 +73,12 @@ export function checkName(name: string): string {
 export function resolve(options: LabOptions): LabPlan {
   const name = checkName(options.name ?? DEFAULT_NAME);
   const hosts = wholeNumber("hosts", options.hosts ?? 3, 1, HOSTS_MAX);
-  const store = options.store ?? "etcd";
+  const store = options.store ?? "raft";
   if (!STORE_KINDS.includes(store))
-    throw refuse("store", store, `must be one of ${STORE_KINDS.join(", ")}`, "use --store etcd");
+    throw refuse("store", store, `must be one of ${STORE_KINDS.join(", ")}`, "use --store raft");
   const managers = wholeNumber("managers", options.managers ?? 1, 1, Math.min(MANAGERS_MAX, hosts));
+  if (store === "memory" && managers > 1)
+    throw refuse("managers", String(managers), "must be 1 with --store memory", "use --store raft for several");
   const etcdMembers = store === "etcd" ? (options.etcdMembers ?? (hosts >= 3 ? 3 : 1)) : 0;
   if (store === "etcd" && (![1, 3, 5].includes(etcdMembers) || etcdMembers > hosts)) {
     throw refuse(

@@ -19,11 +19,13 @@ export interface LabState {
   /** By host, index 0 for host 1; null while the host is without power. */
   readonly inits: readonly (ProcessId | null)[];
   readonly cuts: readonly Cut[];
+  /** Whether the cluster was made: a host 1 that lost its disk joins the others instead of making a second one. */
+  readonly clusterMade: boolean;
 }
 
 export function freshState(plan: LabPlan): LabState {
   const inits = Array.from({ length: plan.hosts }, () => null);
-  return { format: 1, phase: "starting", plan, subnet: null, switchInit: null, inits, cuts: [] };
+  return { format: 1, phase: "starting", plan, subnet: null, switchInit: null, inits, cuts: [], clusterMade: false };
 }
 
 /** Null where there is no such lab. A file that we cannot read counts as a lab that was never finished. */

@@ -60,10 +60,10 @@ async function bringUp(need: readonly Need[], report: Report, signal: AbortSigna
   });
   report.saw(installed ? "installed" : "all there");
   signal.throwIfAborted();
-  report.step(2, of, `a cluster: ${HOSTS} hosts with a Docker Engine, an etcd member and an agent each, and a manager`);
+  report.step(2, of, `a cluster: ${HOSTS} hosts with a Docker Engine, a manager and an agent each`);
   const beganMs = systemClock.monotonic();
   if (await removeLab()) report.saw("removed what an earlier run left");
-  const lab = await Lab.up({ name: LAB_NAME, hosts: HOSTS, store: "etcd", signal });
+  const lab = await Lab.up({ name: LAB_NAME, hosts: HOSTS, managers: HOSTS, signal });
   const cluster = new Cluster(lab, signal);
   report.saw(`up in ${seconds(systemClock.monotonic() - beganMs)}: ${await readyNodes(cluster)}`);
   return cluster;

@@ -2,7 +2,7 @@
 import { ensureBuilt } from "../build/ensure-built.mjs";
 import { isRoot, refusalToInstall } from "../setup/programs.mjs";
 
-const NEED = ["docker", "etcd", "busybox", "iptables", "iproute2", "util-linux"];
+const NEED = ["docker", "busybox", "iptables", "iproute2", "util-linux"];
 
 const HELP = `npm run quickstart [-- --once]
 
@@ -12,7 +12,7 @@ service; reaches it by name and on every host; updates it under load; and stays 
   --once   check everything and leave: exit code 0 only if all of it was seen, 1 if not
   --help   this
 
-Needs Linux, Node.js 20.11 or newer, and root. Missing programs (Docker Engine, etcd, busybox) are installed with apt-get on Debian
+Needs Linux, Node.js 20.11 or newer, and root. Missing programs (Docker Engine, busybox) are installed with apt-get on Debian
 and Ubuntu; elsewhere it says what is missing. It uses the lab named quickstart; what a killed run left of it is removed first.
 Other labs, your contexts and a Docker Engine that you run are not touched.
 `;
