@@ -93,7 +93,7 @@ export function sampleNode(id: string): Node {
   return {
     ...codecs.nodes.decode(nothing),
     meta: meta(id),
-    spec: { availability: 1, labels: {} },
+    spec: { availability: 1, labels: {}, role: 0 },
     description: {
       hostname: id,
       os: "linux",

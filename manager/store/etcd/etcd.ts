@@ -6,6 +6,7 @@ import { Committer, type EncodedWrite } from "../committer.js";
 import { type HistoryLimits, History } from "../history.js";
 import type { Commit, Store, Transaction, View } from "../store.js";
 import { EtcdClient } from "./client.js";
+import { SharedQuestion } from "../shared-question.js";
 import { Feed } from "./feed.js";
 import { Keys } from "./keys.js";
 import { Replica } from "./replica.js";
@@ -13,6 +14,8 @@ import { Writer } from "./writer.js";
 
 /** How long an update waits for etcd before it is refused. */
 const writableBudgetMs = 4_000;
+/** How long a barrier may take, from its call. */
+const barrierBudgetMs = 4_000;
 /** How long the view may be without a stream before it counts as behind: one member's end is no event. */
 const behindMsMax = 3_000;
 /** How long a commit that is under way at the end may still take. */
@@ -47,6 +50,8 @@ class EtcdStore implements Store {
   readonly #feed: Feed;
   readonly #writer: Writer;
   readonly #committer: Committer;
+  /** The revision of the newest transaction that etcd has. */
+  readonly #newest: SharedQuestion<number>;
   /** Ends reading. */
   readonly #reading = new AbortController();
   /** Ends what is being written. */
@@ -71,6 +76,7 @@ class EtcdStore implements Store {
       writable: () => this.#writable(),
       commit: (writes) => this.#commit(writes),
     });
+    this.#newest = new SharedQuestion(() => this.#writer.newestTransaction(barrierBudgetMs, this.#reading.signal));
     this.#running = Promise.all([this.#feed.run(this.#reading.signal), this.#feed.probe(this.#reading.signal)]);
   }
 
@@ -99,6 +105,34 @@ class EtcdStore implements Store {
     return this.#history.watch(afterRevision);
   }
 
+  async barrier(signal?: AbortSignal): Promise<void> {
+    if (this.#closing !== undefined) throw closed();
+    signal?.throwIfAborted();
+    const budget = new AbortController();
+    const stop = () => budget.abort();
+    const cancel = this.#clock.after(barrierBudgetMs, stop);
+    for (const end of [signal, this.#reading.signal]) end?.addEventListener("abort", stop, { once: true });
+    try {
+      const revision = await abortable(this.#newest.ask(), budget.signal);
+      if (revision !== undefined && (await this.#replica.until(() => this.#replica.applied >= revision, budget.signal)))
+        return;
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (this.#reading.signal.aborted) throw closed();
+      throw unavailable(error);
+    } finally {
+      cancel();
+      for (const end of [signal, this.#reading.signal]) end?.removeEventListener("abort", stop);
+    }
+    signal?.throwIfAborted();
+    if (this.#reading.signal.aborted) throw closed();
+    const { message } = this.#feed.state;
+    throw new ClusterError(
+      "unavailable",
+      message === "" ? `etcd: the newest writes have not come by the watch within ${barrierBudgetMs} ms` : message,
+    );
+  }
+
   async ready(signal?: AbortSignal): Promise<void> {
     await this.#until(() => this.health().ready, signal);
   }
@@ -112,10 +146,8 @@ class EtcdStore implements Store {
     const cancel = this.#clock.after(closingMsMax, () => this.#writing.abort(closed()));
     await this.#committer.close();
     cancel();
-    const { loaded, quorum } = this.#feed.state;
     this.#reading.abort(closed());
     this.#changed();
-    if (loaded && quorum) await this.#writer.close();
     this.#writing.abort(closed());
     await this.#running;
     this.#client.close();
@@ -175,6 +207,22 @@ class EtcdStore implements Store {
       else look();
     });
   }
+}
+
+/** The answer, or undefined when the signal aborts first; then it is dropped when it comes. */
+function abortable<T>(answer: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const stop = () => resolve(undefined);
+    signal.addEventListener("abort", stop, { once: true });
+    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", stop));
+    if (signal.aborted) stop();
+  });
+}
+
+/** A read that failed: nothing was done, whatever the reason. What is refused for good stays that. */
+function unavailable(error: unknown): ClusterError {
+  if (error instanceof ClusterError && error.code === "failed_precondition") return error;
+  return new ClusterError("unavailable", messageOf(error), { cause: error });
 }
 
 function closed(): ClusterError {

@@ -20,6 +20,8 @@ export class Keys {
   /** After the last key with the prefix. */
   readonly end: Buffer;
   readonly names: Buffer;
+  /** The first and the end of the markers. */
+  readonly markers: { first: Buffer; end: Buffer };
 
   constructor(cluster: string) {
     this.prefix = `/flotilla/${cluster}/`;
@@ -27,6 +29,7 @@ export class Keys {
     // "0" follows "/" in ASCII.
     this.end = Buffer.from(`/flotilla/${cluster}0`);
     this.names = Buffer.from(`${this.prefix}names`);
+    this.markers = { first: Buffer.from(`${this.prefix}txn/`), end: Buffer.from(`${this.prefix}txn0`) };
   }
 
   object(table: Table, id: string): Buffer {

@@ -17,7 +17,7 @@ import type { Replica } from "./replica.js";
 const commitBudgetMs = 5_000;
 /** How long a committed write may take to come by the watch. */
 const deliveryBudgetMs = 5_000;
-/** Markers of stores that ended without closing; more are swept away. */
+/** Markers of other stores, most of which have ended; the oldest beyond these are swept away, never the newest. */
 const markersMax = 32;
 /** Deletions in one sweep. */
 const sweepMax = 50;
@@ -91,19 +91,25 @@ export class Writer {
     }
   }
 
-  /** Takes the marker away, if etcd answers soon; what is left behind is swept by others. */
-  async close(): Promise<void> {
-    if (this.#marker === undefined) return;
-    const { clock, client, log } = this.#options;
-    const request: ITxnRequest = {
-      compare: [modEquals({ key: this.#markerKey, modRevision: this.#marker })],
-      success: [{ request_delete_range: { key: this.#markerKey } }],
-    };
-    try {
-      await client.txn(request, clock.monotonic() + 500, new AbortController().signal);
-    } catch (error) {
-      log.debug({ error: messageOf(error) }, "the transaction marker stays behind");
-    }
+  /**
+   * The revision of the newest transaction of any store, by a linearizable read. Each leaves its revision on its
+   * store's marker, and the newest marker is never taken away.
+   */
+  async newestTransaction(budgetMs: number, signal: AbortSignal): Promise<number> {
+    const { client, keys } = this.#options;
+    const { kvs } = await client.range(
+      {
+        key: keys.markers.first,
+        range_end: keys.markers.end,
+        sort_order: "Descend",
+        sort_target: "Mod",
+        limit: 1,
+        keys_only: true,
+      },
+      budgetMs,
+      signal,
+    );
+    return Number(kvs[0]?.mod_revision ?? 0);
   }
 
   /** What must not have changed for the writes to be right. The leader's fence is one more of these. */

@@ -1,6 +1,7 @@
 // The engine for tests: commits are durable at once and lost at the end. Everything else, the order of things, the
 // group commit, the trip through the stored bytes, is that of the real engines.
 
+import { ClusterError } from "../../../lib/mod.js";
 import { type HistoryLimits, History } from "../history.js";
 import { Committer, type EncodedWrite, decodeObject } from "../committer.js";
 import type { Change, Commit, Store, Transaction, View } from "../store.js";
@@ -51,6 +52,12 @@ class MemoryStore implements Store {
 
   watch(afterRevision: number): AsyncIterable<Commit> {
     return this.#history.watch(afterRevision);
+  }
+
+  barrier(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
+    // The only view there is shows every write as soon as it is acknowledged.
+    return this.#closed ? Promise.reject(new ClusterError("unavailable", "the store is closed")) : Promise.resolve();
   }
 
   ready(signal?: AbortSignal): Promise<void> {

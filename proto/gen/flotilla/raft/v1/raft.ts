@@ -123,6 +123,10 @@ export interface SnapshotHeader {
 /** One transaction of the embedded store in the log. */
 export interface StoreTransaction {
   writes: StoreWrite[];
+  /** The revision that it was decided on; at any other it is refused, by every manager alike. */
+  baseRevision: number;
+  /** Given by the manager that proposed it: with the entry's term it is like no other. */
+  number: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1105,13 +1109,19 @@ export const SnapshotHeader: MessageFns<SnapshotHeader> = {
 };
 
 function createBaseStoreTransaction(): StoreTransaction {
-  return { writes: [], _unknownFields: {} };
+  return { writes: [], baseRevision: 0, number: 0, _unknownFields: {} };
 }
 
 export const StoreTransaction: MessageFns<StoreTransaction> = {
   encode(message: StoreTransaction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.writes) {
       StoreWrite.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.baseRevision !== 0) {
+      writer.uint32(16).uint64(message.baseRevision);
+    }
+    if (message.number !== 0) {
+      writer.uint32(24).uint64(message.number);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1145,6 +1155,22 @@ export const StoreTransaction: MessageFns<StoreTransaction> = {
             message.writes.push(StoreWrite.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.baseRevision = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.number = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1171,6 +1197,8 @@ export const StoreTransaction: MessageFns<StoreTransaction> = {
   fromPartial<I extends Exact<DeepPartial<StoreTransaction>, I>>(object: I): StoreTransaction {
     const message = createBaseStoreTransaction();
     message.writes = object.writes?.map((e) => StoreWrite.fromPartial(e)) || [];
+    message.baseRevision = object.baseRevision ?? 0;
+    message.number = object.number ?? 0;
     return message;
   },
 };
