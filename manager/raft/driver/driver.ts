@@ -1,23 +1,373 @@
-// The order in which a node's work is done (rule 1 of the design). Signatures; the body follows.
+// The order in which a node's work is done, whatever disk and network are around it.
+//
+// Inputs only step the protocol. flush() then takes one Ready of all that was stepped:
+//   1. a leader's MsgApps and heartbeats leave at once: followers write while the leader does;
+//   2. the rest of what others may rely on (acknowledgements, votes, refusals) waits for persisted();
+//   3. what is committed is applied in the log's order as soon as it is durable here, also while later entries are
+//      being written; membership changes come into force in between, at their place;
+//   4. reads wait until what they must see is applied.
+// One write and one application are under way at most. What arrives during a write forms the next Ready, so batches
+// grow with the load and need no timer.
 
-import type { ConfChange, Message, NodeId, Outcome, Proposal, RawNode } from "../core/mod.js";
-import type { Host } from "./host.js";
+import { decodeConfChange, RaftInvariantError } from "../core/mod.js";
+import type {
+  ConfChange,
+  Entry,
+  HardState,
+  Message,
+  NodeId,
+  Outcome,
+  Proposal,
+  RawNode,
+  ReadState,
+  Ready,
+  SnapshotMeta,
+  SoftState,
+} from "../core/mod.js";
+import type { Batch, Host } from "./host.js";
 
-export declare class Driver {
-  constructor(raw: RawNode, host: Host);
+export interface DriverLimits {
+  /** Bytes of committed entries that wait for the state machine; beyond it new ones are not taken in. */
+  backlogBytes: number;
+  /** Confirmed reads that wait for the state machine; beyond it they are dropped, and their askers ask again. */
+  heldReads: number;
+}
+
+const defaultLimits: DriverLimits = { backlogBytes: 64 << 20, heldReads: 10_000 };
+
+/** What is to be applied, in order. */
+type Work = { snapshot: SnapshotMeta } | { entries: readonly Entry[] };
+
+interface Written {
+  /** Absent for a commit alone, which is of no Ready. */
+  ready: Ready | undefined;
+  /** Sent once it is durable. */
+  messages: readonly Message[];
+  /** Applied once it is durable. */
+  committed: readonly Entry[];
+}
+
+export class Driver {
   readonly raw: RawNode;
-  receive(m: Message): Outcome;
-  tick(): void;
-  campaign(): Outcome;
-  propose(data: Uint8Array): Outcome;
-  proposeMany(proposals: readonly Proposal[]): Outcome;
-  proposeConfChange(cc: ConfChange): Outcome;
-  readIndex(context: number): Outcome;
-  transferLeader(to: NodeId): Outcome;
-  forgetLeader(): Outcome;
-  reportUnreachable(id: NodeId): void;
-  reportSnapshot(id: NodeId, ok: boolean): void;
-  persisted(): void;
-  applied(index: number): void;
-  flush(): void;
+  readonly #host: Host;
+  readonly #limits: DriverLimits;
+  /** The Ready that is being made durable. */
+  #writing: Written | undefined;
+  #work: Work[] = [];
+  #backlogBytes = 0;
+  /** The state machine is at work: up to which entry it was told, and which one counts as applied then. */
+  #applying: { last: number; upTo: number } | undefined;
+  #applied: number;
+  /** As the core knows it; behind while a Ready is under way. */
+  #appliedInCore: number;
+  #reads: ReadState[] = [];
+  #soft: SoftState = { lead: 0, role: "follower" };
+  #term: number;
+  #vote: NodeId;
+  /** A commit that is not written yet: it goes with the next batch, or with the next tick. Losing it loses nothing. */
+  #unwritten: HardState | undefined;
+  /** Whether the loop of #run is on the stack. */
+  #running = false;
+
+  constructor(raw: RawNode, host: Host, limits: Partial<DriverLimits> = {}) {
+    this.raw = raw;
+    this.#host = host;
+    this.#limits = { ...defaultLimits, ...limits };
+    const { applied, term, vote } = raw.status();
+    this.#vote = vote;
+    this.#applied = applied;
+    this.#appliedInCore = applied;
+    this.#term = term;
+  }
+
+  /** Up to here the state machine has everything. */
+  get appliedIndex(): number {
+    return this.#applied;
+  }
+
+  /** Whether a write is under way. */
+  get writing(): boolean {
+    return this.#writing !== undefined;
+  }
+
+  /** New entries are dropped, as a network may, while the state machine is too far behind: the leader sends them again. */
+  receive(m: Message): Outcome {
+    if (this.#backlogged && m.type === "MsgApp" && m.entries.length > 0) {
+      return "too-much-pending";
+    }
+    return this.raw.step(m);
+  }
+
+  tick(): void {
+    this.raw.tick();
+    if (this.#unwritten !== undefined && this.#writing === undefined && !this.raw.hasReady()) {
+      this.#writeCommit(this.#unwritten);
+    }
+  }
+
+  campaign(): Outcome {
+    return this.raw.campaign();
+  }
+
+  propose(data: Uint8Array): Outcome {
+    return this.#backlogged ? "too-much-pending" : this.raw.propose(data);
+  }
+
+  proposeMany(proposals: readonly Proposal[]): Outcome {
+    return this.#backlogged ? "too-much-pending" : this.raw.proposeMany(proposals);
+  }
+
+  proposeConfChange(cc: ConfChange): Outcome {
+    return this.raw.proposeConfChange(cc);
+  }
+
+  readIndex(context: number): Outcome {
+    return this.raw.readIndex(context);
+  }
+
+  transferLeader(to: NodeId): Outcome {
+    return this.raw.transferLeader(to);
+  }
+
+  forgetLeader(): Outcome {
+    return this.raw.forgetLeader();
+  }
+
+  reportUnreachable(id: NodeId): void {
+    this.raw.reportUnreachable(id);
+  }
+
+  reportSnapshot(id: NodeId, ok: boolean): void {
+    this.raw.reportSnapshot(id, ok);
+  }
+
+  /** The batch of the last `Host.persist` is durable. */
+  persisted(): void {
+    const writing = this.#writing;
+    if (writing === undefined) {
+      throw new RaftInvariantError("persisted() without a write under way");
+    }
+    this.#writing = undefined;
+    this.#finish(writing);
+    this.#run();
+  }
+
+  /** The state machine has everything up to `index`: part or all of what it was given last. */
+  applied(index: number): void {
+    const applying = this.#applying;
+    if (applying === undefined || index <= this.#applied || index > applying.last) {
+      throw new RaftInvariantError(
+        `applied(${index}) where ${this.#applied} is applied and ${applying?.last ?? "nothing"} was given`,
+      );
+    }
+    if (index === applying.last) {
+      this.#applying = undefined;
+      this.#setApplied(applying.upTo);
+    } else {
+      this.#setApplied(index);
+    }
+    this.#run();
+  }
+
+  /** Does what the steps since the last call ask for, except while a write is under way: then it follows that. */
+  flush(): void {
+    this.#run();
+  }
+
+  get #backlogged(): boolean {
+    return this.#backlogBytes > this.#limits.backlogBytes;
+  }
+
+  #run(): void {
+    // A host may answer persist() or apply() before they return: the loop below then finds more to do.
+    if (this.#running) {
+      return;
+    }
+    this.#running = true;
+    try {
+      do {
+        // The write first: the state machine then works while the disk does.
+        while (this.#writing === undefined && this.raw.hasReady()) {
+          this.#take(this.raw.ready());
+        }
+      } while (this.#applyNext());
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  #take(ready: Ready): void {
+    const { softState, hardState, entries, snapshot, committedEntries, messages, readStates, mustSync } = ready;
+    // A leader's term and vote are durable since before it became one. Where they change, nothing may precede them.
+    const votes = hardState !== undefined && (hardState.term !== this.#term || hardState.vote !== this.#vote);
+    this.#vote = hardState?.vote ?? this.#vote;
+    this.#lead(softState, hardState?.term ?? this.#term);
+    this.#hold(readStates);
+    if (entries.length === 0 && snapshot === undefined && !mustSync) {
+      this.#unwritten = hardState ?? this.#unwritten;
+      this.#finish({ ready, messages, committed: committedEntries });
+      return;
+    }
+    const early = votes ? [] : messages.filter(mayPrecedeWrite);
+    if (early.length > 0) {
+      this.#host.send(early);
+    }
+    const late = early.length === 0 ? messages : messages.filter((m) => !mayPrecedeWrite(m));
+    // What is committed and was durable before this Ready need not wait for it.
+    const durable = snapshot === undefined ? durableCount(committedEntries, entries[0]) : 0;
+    this.#queue(committedEntries.slice(0, durable));
+    const state = hardState ?? this.#unwritten;
+    const batch: Batch = { entries, mustSync };
+    if (snapshot !== undefined) {
+      batch.snapshot = snapshot;
+    }
+    if (state !== undefined) {
+      batch.hardState = state;
+    }
+    this.#unwritten = undefined;
+    this.#writing = { ready, messages: late, committed: committedEntries.slice(durable) };
+    this.#host.persist(batch);
+  }
+
+  /** What may be done once the Ready is durable. */
+  #finish({ ready, messages, committed }: Written): void {
+    if (messages.length > 0) {
+      this.#host.send(messages);
+    }
+    if (ready === undefined) {
+      this.#tellCore();
+      return;
+    }
+    if (ready.snapshot !== undefined) {
+      this.#work.push({ snapshot: ready.snapshot });
+    }
+    this.#queue(committed);
+    this.raw.advance();
+    this.#tellCore();
+  }
+
+  #writeCommit(hardState: HardState): void {
+    this.#unwritten = undefined;
+    this.#writing = { ready: undefined, messages: [], committed: [] };
+    this.#host.persist({ entries: [], hardState, mustSync: false });
+  }
+
+  #queue(entries: readonly Entry[]): void {
+    if (entries.length > 0) {
+      this.#work.push({ entries });
+      this.#backlogBytes += dataBytes(entries);
+    }
+  }
+
+  /** Begins or does the next piece of the work, and says whether it did; one for the state machine ends it for now. */
+  #applyNext(): boolean {
+    const work = this.#work[0];
+    if (work === undefined || this.#applying !== undefined) {
+      return false;
+    }
+    if ("snapshot" in work) {
+      this.#work.shift();
+      const { index } = work.snapshot;
+      this.#applying = { last: index, upTo: index };
+      this.#host.restore(work.snapshot);
+      return true;
+    }
+    const first = work.entries[0];
+    if (first?.type === "conf-change") {
+      this.#drop(work.entries, 1);
+      this.#configure(first);
+      return true;
+    }
+    const end = work.entries.findIndex((entry) => entry.type === "conf-change");
+    const run = end < 0 ? work.entries : work.entries.slice(0, end);
+    this.#drop(work.entries, run.length);
+    const upTo = run.at(-1)?.index ?? this.#applied;
+    // The empty entries that leaders begin with are nothing to the state machine.
+    const given = run.filter((entry) => entry.data.length > 0);
+    const last = given.at(-1)?.index;
+    if (last === undefined) {
+      this.#setApplied(upTo);
+    } else {
+      this.#applying = { last, upTo };
+      this.#host.apply(given);
+    }
+    return true;
+  }
+
+  #drop(entries: readonly Entry[], count: number): void {
+    if (count === entries.length) {
+      this.#work.shift();
+    } else {
+      this.#work[0] = { entries: entries.slice(count) };
+    }
+    this.#backlogBytes -= dataBytes(entries.slice(0, count));
+  }
+
+  #configure(entry: Entry): void {
+    const confState = this.raw.applyConfChange(decodeConfChange(entry.data));
+    this.#host.configured(entry, confState);
+    this.#setApplied(entry.index);
+  }
+
+  #setApplied(index: number): void {
+    this.#applied = index;
+    this.#tellCore();
+    this.#serveReads();
+  }
+
+  /** The core hears of it only when no Ready is under way: until then it has not handed all of it out. */
+  #tellCore(): void {
+    if (this.#appliedInCore < this.#applied && this.#writing === undefined) {
+      this.#appliedInCore = this.#applied;
+      this.raw.appliedTo(this.#applied);
+    }
+  }
+
+  #hold(reads: readonly ReadState[]): void {
+    if (reads.length > 0) {
+      this.#reads.push(...reads.slice(0, this.#limits.heldReads - this.#reads.length));
+      this.#serveReads();
+    }
+  }
+
+  #serveReads(): void {
+    if (this.#reads.length === 0) {
+      return;
+    }
+    const ready = this.#reads.filter(({ index }) => index <= this.#applied);
+    if (ready.length > 0) {
+      this.#reads = this.#reads.filter(({ index }) => index > this.#applied);
+      this.#host.readable(ready);
+    }
+  }
+
+  #lead(softState: SoftState | undefined, term: number): void {
+    if (softState !== undefined || term !== this.#term) {
+      this.#soft = softState ?? this.#soft;
+      this.#term = term;
+      this.#host.leadership({ term, lead: this.#soft.lead, role: this.#soft.role });
+    }
+  }
+}
+
+/** Says nothing of what this node has on disk: followers may write while their leader does. */
+function mayPrecedeWrite(m: Message): boolean {
+  return m.type === "MsgApp" || m.type === "MsgHeartbeat";
+}
+
+/** How many of the committed entries lie before the first that is not durable yet. */
+function durableCount(committed: readonly Entry[], firstNew: Entry | undefined): number {
+  const last = committed.at(-1);
+  if (firstNew === undefined || last === undefined || last.index < firstNew.index) {
+    return committed.length;
+  }
+  return Math.max(0, firstNew.index - (committed[0]?.index ?? firstNew.index));
+}
+
+function dataBytes(entries: readonly Entry[]): number {
+  let bytes = 0;
+  for (const entry of entries) {
+    bytes += entry.data.length;
+  }
+  return bytes;
 }
