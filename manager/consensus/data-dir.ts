@@ -45,7 +45,7 @@ export async function initCluster(options: InitOptions): Promise<Identity> {
     store,
     etcd,
     nonce,
-    members: [{ id: 1, name, address, httpAddress, nonce }],
+    members: [{ id: 1, name, address, httpAddress, nonce, learner: false }],
   };
   await writeIdentity(dataDir, identity);
   return identity;

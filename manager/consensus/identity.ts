@@ -187,6 +187,7 @@ function parseMember(path: string, member: unknown): Member {
     address: textOf(path, member, "address"),
     httpAddress: textOf(path, member, "httpAddress"),
     nonce: textOf(path, member, "nonce"),
+    learner: member["learner"] === true,
   };
 }
 

@@ -12,13 +12,17 @@ export function participants(confState: ConfState): number[] {
 
 export class Members {
   #byId: ReadonlyMap<number, Member>;
+  /** One more than any id in the log up to here: ids are given in order and never twice. */
   #nextId: number;
   #confState: ConfState;
 
-  /** `initial` are those of manager.json: who was there at init or join. */
+  /**
+   * `initial` are those of manager.json: who was there at init or join. They say where to find them until the log does,
+   * and nothing about who takes part: that is `confState`, with which the log began.
+   */
   constructor(initial: readonly Member[], confState: ConfState) {
     this.#byId = new Map(initial.map((member) => [member.id, member]));
-    this.#nextId = Math.max(0, ...this.#byId.keys()) + 1;
+    this.#nextId = Math.max(0, ...participants(confState)) + 1;
     this.#confState = confState;
   }
 
@@ -26,12 +30,12 @@ export class Members {
     return this.#confState;
   }
 
-  /** For the next new member: never one that was given before. */
+  /** For the next new member. */
   get nextId(): number {
     return this.#nextId;
   }
 
-  /** By id. Nobody before the first change came into force here knows more than manager.json. */
+  /** By id. */
   all(): readonly Member[] {
     return [...this.#byId.values()].sort((a, b) => a.id - b.id);
   }
@@ -44,24 +48,31 @@ export class Members {
     return this.#confState.voters.includes(id);
   }
 
-  /** Once all configurations that count it are left. */
-  isMember(id: number): boolean {
+  /** Whether it takes part in a configuration that is in force. */
+  takesPart(id: number): boolean {
     return participants(this.#confState).includes(id);
+  }
+
+  /** Whether it took part and was taken out: for good, whatever of the log is still to come. */
+  isGone(id: number): boolean {
+    return id < this.#nextId && !this.takesPart(id);
   }
 
   configured(confState: ConfState, context: Uint8Array): void {
     const { members } = MemberChange.decode(context);
-    const taking = participants(confState);
+    const before = this.#confState;
+    this.#confState = confState;
+    this.#nextId = Math.max(this.#nextId, ...participants(confState).map((id) => id + 1));
     const byId = new Map(this.#byId);
     for (const member of members) byId.set(member.id, member);
-    for (const id of byId.keys()) if (!taking.includes(id)) byId.delete(id);
+    // Only who is gone: those of manager.json whom the log has not come to yet are still needed to be found.
+    for (const id of participants(before)) if (this.isGone(id)) byId.delete(id);
     this.#byId = byId;
-    this.#confState = confState;
-    this.#nextId = Math.max(this.#nextId, ...taking.map((id) => id + 1), ...members.map(({ id }) => id + 1));
   }
 
   header(): Uint8Array {
-    return SnapshotHeader.encode({ members: [...this.all()], nextId: this.#nextId }).finish();
+    const members = this.all().filter(({ id }) => this.takesPart(id));
+    return SnapshotHeader.encode({ members, nextId: this.#nextId }).finish();
   }
 
   restore(header: Uint8Array, confState: ConfState): void {

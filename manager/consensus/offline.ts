@@ -211,7 +211,7 @@ export async function recover(options: RecoverOptions, identity: Identity): Prom
 }
 
 function selfOf({ memberId: id, name, address, httpAddress, nonce }: Identity): Member {
-  return { id, name, address, httpAddress, nonce };
+  return { id, name, address, httpAddress, nonce, learner: false };
 }
 
 export async function restore(options: RestoreOptions): Promise<Identity> {

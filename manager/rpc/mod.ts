@@ -71,12 +71,12 @@ export class Handlers {
   /** The handler reads the requests at its own pace. */
   clientStream<Req, Res>(
     method: string,
-    handle: (requests: AsyncIterable<Req>) => Promise<Res>,
+    handle: (requests: AsyncIterable<Req>, call: ServerReadableStream<Req, Res>) => Promise<Res>,
   ): handleClientStreamingCall<Req, Res> {
     return (call, callback) => {
       void (async () => {
         try {
-          const response = await handle(call as ServerReadableStream<Req, Res> & AsyncIterable<Req>);
+          const response = await handle(call as ServerReadableStream<Req, Res> & AsyncIterable<Req>, call);
           this.#observe(method, "ok");
           callback(null, response);
         } catch (thrown) {

@@ -78,6 +78,8 @@ export interface Member {
   httpAddress: string;
   /** Made by the manager when it joined: the same request again is the same member. */
   nonce: string;
+  /** Asked to stay without a vote. */
+  learner: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -574,7 +576,7 @@ export const SnapshotTaken: MessageFns<SnapshotTaken> = {
 };
 
 function createBaseMember(): Member {
-  return { id: 0, name: "", address: "", httpAddress: "", nonce: "", _unknownFields: {} };
+  return { id: 0, name: "", address: "", httpAddress: "", nonce: "", learner: false, _unknownFields: {} };
 }
 
 export const Member: MessageFns<Member> = {
@@ -593,6 +595,9 @@ export const Member: MessageFns<Member> = {
     }
     if (message.nonce !== "") {
       writer.uint32(42).string(message.nonce);
+    }
+    if (message.learner !== false) {
+      writer.uint32(48).bool(message.learner);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -658,6 +663,14 @@ export const Member: MessageFns<Member> = {
             message.nonce = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.learner = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -688,6 +701,7 @@ export const Member: MessageFns<Member> = {
     message.address = object.address ?? "";
     message.httpAddress = object.httpAddress ?? "";
     message.nonce = object.nonce ?? "";
+    message.learner = object.learner ?? false;
     return message;
   },
 };
