@@ -18,12 +18,14 @@ const runsMax = 16;
 /** From this run on an update goes alone, so that one that keeps conflicting holds nobody back. */
 const runsTogetherMax = 2;
 /** Counted for each object besides its bytes: key, compare and framing. */
-const overheadPerWrite = 256;
+export const overheadPerWrite = 256;
 
 /** A write and what goes into the engine; `bytes` is undefined when the object goes. */
 export type EncodedWrite = Write & { bytes: Uint8Array | undefined };
 
 export interface Backend {
+  /** Most writes in one transaction, of all its updates together; at least, and without it, `writesPerTransactionMax`. */
+  writesMax?: number;
   /** Resolves when transactions can be made; throws why they cannot within reasonable time. */
   writable(): Promise<void>;
   /**
@@ -103,6 +105,7 @@ export class Committer {
     const group = new Layer(this.#view);
     const encoded = new Map<string, EncodedWrite>();
     const outcomes: Outcome[] = [];
+    const writesMax = this.#backend.writesMax ?? writesPerTransactionMax;
     let bytes = 0;
     let taken = 0;
     while (taken < this.#queue.length && outcomes.length < groupMax) {
@@ -111,8 +114,9 @@ export class Committer {
       const alone = pending.runs >= runsTogetherMax;
       if (alone && outcomes.length > 0) break;
       const { outcome, writes } = this.#run(pending, group);
-      const grown = sizeWith(encoded, writes);
-      const fits = grown.bytes <= bytesPerTransactionMax && grown.count <= writesPerTransactionMax;
+      const grown = grownBy(encoded, writes);
+      const bytesThen = bytes + grown.bytes;
+      const fits = bytesThen <= bytesPerTransactionMax && encoded.size + grown.count <= writesMax;
       // What does not fit here is run again in the next group; what does not fit alone never will.
       if (!fits && encoded.size > 0) break;
       taken += 1;
@@ -122,7 +126,7 @@ export class Committer {
           writes: false,
           error: new ClusterError(
             "resource_exhausted",
-            `a transaction may write at most ${bytesPerTransactionMax} bytes, this one has ${grown.bytes}: split the work into several`,
+            `a transaction may write at most ${bytesPerTransactionMax} bytes, this one has ${bytesThen}: split the work into several`,
           ),
         });
         continue;
@@ -136,7 +140,7 @@ export class Committer {
       // Each update's writes get a version of their own that no commit ever has: whoever holds an older version and
       // comes later in the group is in conflict, as it would be in a transaction of its own.
       if (writes.length > 0) this.#provisional -= 1;
-      bytes = grown.bytes;
+      bytes = bytesThen;
       if (alone || bytes >= bytesPerTransactionMax) break;
     }
     this.#queue.splice(0, taken);
@@ -250,13 +254,21 @@ function absorb(group: Layer, write: EncodedWrite, version: number): void {
   else group.absorb(write.table, write.id, decodeObject(write.table, write.bytes, version));
 }
 
-function sizeWith(
+/** By how much a transaction grows with more writes, of objects that it may have written already. */
+function grownBy(
   encoded: ReadonlyMap<string, EncodedWrite>,
   more: readonly EncodedWrite[],
 ): { bytes: number; count: number } {
-  const all = new Map(encoded);
-  for (const write of more) all.set(keyOf(write), write);
   let bytes = 0;
-  for (const write of all.values()) bytes += (write.bytes?.length ?? 0) + overheadPerWrite;
-  return { bytes, count: all.size };
+  let count = 0;
+  for (const write of more) {
+    const replaced = encoded.get(keyOf(write));
+    bytes += sizeOf(write) - (replaced === undefined ? 0 : sizeOf(replaced));
+    if (replaced === undefined) count += 1;
+  }
+  return { bytes, count };
+}
+
+function sizeOf({ bytes }: EncodedWrite): number {
+  return (bytes?.length ?? 0) + overheadPerWrite;
 }

@@ -1,5 +1,5 @@
-// What every engine of the store must hold; run for the memory engine beside it, and for etcd by
-// test/integration/store-etcd.test.ts on real servers.
+// What every engine of the store must hold; run for the memory engine and the embedded one beside them, and by
+// test/integration for the embedded one on real logs and for etcd on real servers.
 
 import { describe, expect, test } from "vitest";
 import { ClusterError, messageOf } from "../../lib/mod.js";
@@ -12,13 +12,34 @@ import { tablesOf } from "./view.js";
 /** Opens an empty, ready store of its own. */
 export type OpenStore = (options?: { history?: HistoryLimits }) => Promise<Store>;
 
-export function storeContract(name: string, open: OpenStore): void {
+/** Two managers of one new cluster. */
+export interface Managers extends AsyncDisposable {
+  readonly leader: Store;
+  readonly follower: Store;
+  /** Where the leader is reached: what the follower says. */
+  readonly leaderAddress: string;
+  /** Makes the follower the leader; resolves once it can write. */
+  change(): Promise<void>;
+  /** Has the leader lose the answer to its next write, made or not, and its leadership with it. */
+  loseAnswer?(made: boolean): void;
+}
+
+export interface EngineTraits {
+  /** Most writes in one transaction, of all its updates together; default `writesPerTransactionMax`. */
+  writesMax?: number;
+  /** For engines that several managers share. */
+  managers?: () => Promise<Managers>;
+}
+
+export function storeContract(name: string, open: OpenStore, traits: EngineTraits = {}): void {
+  const { writesMax = writesPerTransactionMax, managers } = traits;
   describe(`store contract: ${name}`, () => {
     writing(open);
     transactions(open);
-    groups(open);
+    groups(open, writesMax);
     following(open);
-    ending(open);
+    ending(name, open);
+    if (managers !== undefined) leading(managers);
   });
 }
 
@@ -289,7 +310,7 @@ function transactions(open: OpenStore): void {
   });
 }
 
-function groups(open: OpenStore): void {
+function groups(open: OpenStore, writesMax: number): void {
   test("updates of one object at the same time are serialised: none is lost", async () => {
     await using store = await open();
     await store.update((tx) => tx.create("tasks", { ...sampleTask("t1", "s1"), slot: 0 }));
@@ -342,7 +363,7 @@ function groups(open: OpenStore): void {
     expect(commits.length).toBeLessThan(40);
     expect(store.view().tasks.size).toBe(280);
     for (const commit of commits) {
-      expect(commit.changes.length).toBeLessThanOrEqual(writesPerTransactionMax);
+      expect(commit.changes.length).toBeLessThanOrEqual(writesMax);
       const perService = new Map<string, number>();
       for (const change of commit.changes) {
         if (change.table !== "tasks" || change.after === undefined) throw new Error("only tasks are created here");
@@ -473,13 +494,24 @@ function following(open: OpenStore): void {
   });
 }
 
-function ending(open: OpenStore): void {
+function ending(name: string, open: OpenStore): void {
   test("a store says what it is, and that it is ready", async () => {
     await using store = await open();
     await store.ready();
-    expect(["etcd", "memory"]).toContain(store.engine);
+    expect(store.engine).toBe(name);
     expect(store.health().ready).toBe(true);
     expect(store.health().message).not.toBe("");
+  });
+
+  test("a barrier is passed by many at once, and not by who gives up or comes after the end", async () => {
+    const store = await open();
+    const creating = store.update((tx) => tx.create("tasks", sampleTask("t1", "s1")));
+    await creating;
+    await Promise.all(Array.from({ length: 100 }, () => store.barrier()));
+    expect(store.view().tasks.get("t1")).toBeDefined();
+    await expect(store.barrier(AbortSignal.abort(new Error("enough")))).rejects.toThrow("enough");
+    await store[Symbol.asyncDispose]();
+    expect(await codeOf(store.barrier())).toBe("unavailable");
   });
 
   test("closing answers every update that is pending, ends the readers, and refuses new updates", async () => {
@@ -506,6 +538,114 @@ function ending(open: OpenStore): void {
     expect(store.health().ready).toBe(false);
     await store[Symbol.asyncDispose]();
   });
+}
+
+function leading(open: () => Promise<Managers>): void {
+  test("after a barrier any manager shows every write that was acknowledged before it", async () => {
+    await using managers = await open();
+    const { leader, follower } = managers;
+    for (let round = 0; round < 20; round += 1) {
+      const id = `t${round}`;
+      await leader.update((tx) => {
+        tx.create("tasks", sampleTask(id, "s1"));
+        if (round > 0) tx.remove("tasks", `t${round - 1}`);
+      });
+      await Promise.all([follower.barrier(), follower.barrier()]);
+      expect(idsOf(follower.view().tasks.values())).toEqual([id]);
+    }
+    expect(contentOf(follower.view())).toEqual(contentOf(leader.view()));
+    expect(follower.view().revision).toBe(leader.view().revision);
+  });
+
+  test("who does not lead writes nothing and says who does", async () => {
+    await using managers = await open();
+    const { leader, follower } = managers;
+    const error = await errorOf(follower.update((tx) => tx.create("tasks", sampleTask("t1", "s1"))));
+    expect([error.code, error.details["leader"]]).toEqual(["not_leader", managers.leaderAddress]);
+    await leader.barrier();
+    expect(leader.view().tasks.size).toBe(0);
+  });
+
+  test("leadership changes amid updates: what was acknowledged is there, once, and the deposed one writes nothing", async () => {
+    await using managers = await open();
+    const { leader, follower } = managers;
+    await leader.update((tx) => tx.create("tasks", { ...sampleTask("counter", "s1"), slot: 0 }));
+    await follower.barrier();
+    let acknowledged = 0;
+    let unknown = 0;
+    const count = async (store: Store) => {
+      try {
+        await increment(store, "counter");
+        acknowledged += 1;
+      } catch (error) {
+        expect(error).toBeInstanceOf(ClusterError);
+        const { code } = error as ClusterError;
+        expect(["not_leader", "unavailable", "unknown_outcome"]).toContain(code);
+        if (code === "unknown_outcome") unknown += 1;
+      }
+    };
+    const before = Promise.all(Array.from({ length: 400 }, () => count(leader)));
+    const changed = managers.change();
+    for (let i = 0; i < 5; i += 1) await Promise.all([count(leader), count(follower)]);
+    await changed;
+    await before;
+    await Promise.all(Array.from({ length: 20 }, () => count(follower)));
+    expect(["not_leader", "unavailable"]).toContain(await codeOf(increment(leader, "counter")));
+    for (const store of [leader, follower]) {
+      await store.barrier();
+      const counter = present(store.view().tasks.get("counter")).slot;
+      expect(counter).toBeGreaterThanOrEqual(acknowledged);
+      expect(counter).toBeLessThanOrEqual(acknowledged + unknown);
+    }
+    expect(acknowledged).toBeGreaterThanOrEqual(20);
+    expect(contentOf(follower.view())).toEqual(contentOf(leader.view()));
+  });
+
+  for (const made of [true, false])
+    test(`a request whose outcome was lost (it was ${made ? "" : "not "}made) and that is repeated is done once`, async (context) => {
+      await using managers = await open();
+      const { leader, follower, loseAnswer } = managers;
+      if (loseAnswer === undefined) {
+        context.skip();
+        return;
+      }
+      await leader.update((tx) => tx.create("tasks", { ...sampleTask("counter", "s1"), slot: 0 }));
+      const request = (store: Store) =>
+        store.update((tx) => {
+          if (tx.tasks.get("request-1") !== undefined) return "was done before";
+          tx.create("tasks", sampleTask("request-1", "s1"));
+          const counter = present(tx.tasks.get("counter"));
+          tx.put("tasks", { ...counter, slot: counter.slot + 1 });
+          return "done now";
+        });
+      managers.loseAnswer?.(made);
+      const first = outcomeOf(request(leader));
+      await managers.change();
+      const said = await first;
+      // Known when the new leader's word is heard; then it is told as it is.
+      expect(["unknown_outcome", made ? "done now" : "not_leader"]).toContain(said);
+      expect(await request(follower)).toBe(made ? "was done before" : "done now");
+      expect(follower.view().tasks.get("counter")?.slot).toBe(1);
+      await leader.barrier();
+      expect(contentOf(leader.view())).toEqual(contentOf(follower.view()));
+    });
+}
+
+function increment(store: Store, id: string): Promise<void> {
+  return store.update((tx) => {
+    const task = present(tx.tasks.get(id));
+    tx.put("tasks", { ...task, slot: task.slot + 1 });
+  });
+}
+
+/** The answer, or the code of the ClusterError. */
+async function outcomeOf(answer: Promise<string>): Promise<string> {
+  try {
+    return await answer;
+  } catch (error) {
+    if (error instanceof ClusterError) return error.code;
+    throw error;
+  }
 }
 
 export function present<T>(value: T | undefined): T {

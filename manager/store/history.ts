@@ -1,7 +1,9 @@
 // The last commits, remembered for readers that resume, and everybody who follows the view. Readers have no queue of
 // their own: each holds a place in the one ring, so a slow reader costs nothing, and finds out when it was overtaken.
+// Thousands of readers that wait are woken now and then and some at a time, and read what has come by then in one go:
+// what they cost a commit does not grow with their number.
 
-import { ClusterError } from "../../lib/mod.js";
+import { type Clock, ClusterError, systemClock } from "../../lib/mod.js";
 import type { Commit } from "./store.js";
 
 export interface HistoryLimits {
@@ -13,10 +15,18 @@ export interface HistoryLimits {
 
 export const historyLimits: HistoryLimits = { commitsMax: 4_096, changesMax: 20_000 };
 
+/** As many readers that wait are woken by the commit itself. */
+const wokenAtOnceMax = 32;
+/** How often more than those are woken. */
+const wakeEveryMs = 50;
+/** How many of them in one turn of the event loop. */
+const wokenPerTurn = 512;
+
 export class History {
   readonly #limits: HistoryLimits;
+  readonly #clock: Clock;
   /** Commit number n is at n % commitsMax; numbers are this history's own and dense, unlike revisions. */
-  readonly #ring: (Commit | undefined)[];
+  readonly #ring: (Remembered | undefined)[];
   #first = 0;
   #end = 0;
   #changes = 0;
@@ -24,22 +34,88 @@ export class History {
   #floor = 0;
   #newest = 0;
   readonly #listeners = new Set<(commit: Commit) => void>();
-  readonly #readers = new Set<Reader>();
+  /** Those that wait for what comes after `#end`. */
+  #waiting = new Set<Reader>();
+  /** Those of them whose turn to be woken comes. */
+  #beingWoken: Reader[] = [];
+  #cancelWaking: (() => void) | undefined;
+  /** Commits and changes since readers were last woken. */
+  #unread = { commits: 0, changes: 0 };
   #closed = false;
 
-  constructor(limits: HistoryLimits = historyLimits) {
+  constructor(limits: HistoryLimits = historyLimits, clock: Clock = systemClock) {
     this.#limits = limits;
+    this.#clock = clock;
     this.#ring = Array.from({ length: limits.commitsMax }, () => undefined);
   }
 
   /** To be called after the commit is in the view. */
   add(commit: Commit): void {
     if (this.#end - this.#first === this.#limits.commitsMax) this.#forgetOldest();
-    this.#ring[this.#end % this.#limits.commitsMax] = commit;
+    this.#ring[this.#end % this.#limits.commitsMax] = new Remembered(commit);
     this.#end += 1;
     this.#newest = commit.revision;
     this.#changes += commit.changes.length;
     while (this.#changes > this.#limits.changesMax) this.#forgetOldest();
+    this.#tell(commit);
+    this.#wakeSoon(commit);
+  }
+
+  /**
+   * As `add`, where the view has gone from one state to a later one without the commits between: the commit is what
+   * differs. Listeners hear it; readers are at a revision that it need not fit, and start again from the whole view.
+   */
+  cut(commit: Commit): void {
+    while (this.#first < this.#end) this.#forgetOldest();
+    // A place that no reader is at: all of them are overtaken.
+    this.#end += 1;
+    this.#first = this.#end;
+    this.#floor = commit.revision;
+    this.#newest = commit.revision;
+    if (commit.changes.length > 0) this.#tell(commit);
+    this.#wakeAll();
+  }
+
+  subscribe(listener: (commit: Commit) => void): () => void {
+    // Wrapped, so that one function subscribed twice is two subscriptions.
+    const entry = (commit: Commit) => listener(commit);
+    this.#listeners.add(entry);
+    return () => this.#listeners.delete(entry);
+  }
+
+  watch(afterRevision: number): AsyncIterable<Commit> {
+    return { [Symbol.asyncIterator]: () => new Reader(this, this.#placeAfter(afterRevision)) };
+  }
+
+  /** Readers see the end of their loop, listeners hear nothing more. */
+  close(): void {
+    this.#closed = true;
+    this.#listeners.clear();
+    this.#wakeAll();
+  }
+
+  /** For readers: the commit at a place, or why there is none. */
+  at(place: number): Remembered | "not yet" | "overtaken" | "closed" {
+    if (place < this.#first) return "overtaken";
+    if (place < this.#end) {
+      const remembered = this.#ring[place % this.#limits.commitsMax];
+      if (remembered === undefined) throw new Error(`history: no commit at ${place} of ${this.#first}..${this.#end}`);
+      return remembered;
+    }
+    return this.#closed ? "closed" : "not yet";
+  }
+
+  /** For readers: `wake` is called when there is more. */
+  await(reader: Reader): void {
+    this.#waiting.add(reader);
+  }
+
+  /** For readers that go. */
+  forget(reader: Reader): void {
+    this.#waiting.delete(reader);
+  }
+
+  #tell(commit: Commit): void {
     // A copy: who subscribes meanwhile has this commit in its view already.
     for (const listener of Array.from(this.#listeners)) {
       try {
@@ -51,36 +127,39 @@ export class History {
         });
       }
     }
-    for (const reader of this.#readers) reader.wake();
   }
 
-  subscribe(listener: (commit: Commit) => void): () => void {
-    // Wrapped, so that one function subscribed twice is two subscriptions.
-    const entry = (commit: Commit) => listener(commit);
-    this.#listeners.add(entry);
-    return () => this.#listeners.delete(entry);
+  #wakeSoon({ changes }: Commit): void {
+    this.#unread.commits += 1;
+    this.#unread.changes += changes.length;
+    const { commitsMax, changesMax } = this.#limits;
+    // Nobody who reads as soon as he is woken must be overtaken before that.
+    const pressing = this.#unread.commits > commitsMax / 4 || this.#unread.changes > changesMax / 4;
+    if (pressing || (this.#cancelWaking === undefined && this.#waiting.size <= wokenAtOnceMax)) this.#wakeAll();
+    else this.#cancelWaking ??= this.#clock.after(wakeEveryMs, () => this.#wakeSome());
   }
 
-  watch(afterRevision: number): AsyncIterable<Commit> {
-    return { [Symbol.asyncIterator]: () => new Reader(this, this.#readers, this.#placeAfter(afterRevision)) };
+  #wakeAll(): void {
+    this.#cancelWaking?.();
+    this.#cancelWaking = undefined;
+    const readers = [...this.#beingWoken, ...this.#waiting];
+    this.#beingWoken = [];
+    this.#waiting.clear();
+    this.#unread = { commits: 0, changes: 0 };
+    for (const reader of readers) reader.wake();
   }
 
-  /** Readers see the end of their loop, listeners hear nothing more. */
-  close(): void {
-    this.#closed = true;
-    this.#listeners.clear();
-    for (const reader of this.#readers) reader.wake();
-  }
-
-  /** For readers: the commit at a place, or why there is none. */
-  at(place: number): Commit | "not yet" | "overtaken" | "closed" {
-    if (place < this.#first) return "overtaken";
-    if (place < this.#end) {
-      const commit = this.#ring[place % this.#limits.commitsMax];
-      if (commit === undefined) throw new Error(`history: no commit at ${place} of ${this.#first}..${this.#end}`);
-      return commit;
+  #wakeSome(): void {
+    if (this.#beingWoken.length === 0) {
+      this.#beingWoken = Array.from(this.#waiting);
+      this.#waiting.clear();
+      this.#unread = { commits: 0, changes: 0 };
     }
-    return this.#closed ? "closed" : "not yet";
+    for (const reader of this.#beingWoken.splice(-wokenPerTurn)) reader.wake();
+    // What came while they were woken, one after another, has yet to be told to those that wait again.
+    if (this.#beingWoken.length > 0) this.#cancelWaking = this.#clock.after(0, () => this.#wakeSome());
+    else if (this.#unread.commits > 0) this.#cancelWaking = this.#clock.after(wakeEveryMs, () => this.#wakeSome());
+    else this.#cancelWaking = undefined;
   }
 
   #placeAfter(revision: number): number {
@@ -90,8 +169,8 @@ export class History {
     let high = this.#end;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      const commit = this.#ring[middle % this.#limits.commitsMax];
-      if (commit !== undefined && commit.revision <= revision) low = middle + 1;
+      const remembered = this.#ring[middle % this.#limits.commitsMax];
+      if (remembered !== undefined && remembered.commit.revision <= revision) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -103,60 +182,90 @@ export class History {
     if (oldest === undefined) throw new Error(`history: nothing to forget at ${this.#first}..${this.#end}`);
     this.#ring[index] = undefined;
     this.#first += 1;
-    this.#changes -= oldest.changes.length;
-    this.#floor = oldest.revision;
+    this.#changes -= oldest.commit.changes.length;
+    this.#floor = oldest.commit.revision;
   }
 }
 
+/** A commit, and the one answer that every reader of it gets. */
+class Remembered {
+  readonly commit: Commit;
+  readonly result: IteratorResult<Commit>;
+  #answer: Promise<IteratorResult<Commit>> | undefined;
+
+  constructor(commit: Commit) {
+    this.commit = commit;
+    this.result = { done: false, value: commit };
+  }
+
+  get answer(): Promise<IteratorResult<Commit>> {
+    return (this.#answer ??= Promise.resolve(this.result));
+  }
+}
+
+const done: IteratorResult<Commit> = { done: true, value: undefined };
+
 class Reader implements AsyncIterator<Commit> {
   readonly #history: History;
-  readonly #readers: Set<Reader>;
   #place: number;
   #ended = false;
-  #wake: (() => void) | undefined;
+  #waiting: { resolve: (result: IteratorResult<Commit>) => void; reject: (error: ClusterError) => void } | undefined;
 
-  constructor(history: History, readers: Set<Reader>, place: number) {
+  constructor(history: History, place: number) {
     this.#history = history;
-    this.#readers = readers;
     this.#place = place;
-    readers.add(this);
   }
 
-  wake(): void {
-    this.#wake?.();
-    this.#wake = undefined;
-  }
-
-  async next(): Promise<IteratorResult<Commit>> {
-    for (;;) {
-      if (this.#ended) return { done: true, value: undefined };
-      const found = this.#history.at(this.#place);
-      if (typeof found === "object") {
-        this.#place += 1;
-        return { done: false, value: found };
-      }
-      if (found !== "not yet") this.#end();
-      if (found === "overtaken")
-        throw new ClusterError(
-          "resync_required",
-          "the commits to go on from are no longer remembered: start again from the whole view",
-        );
-      if (found === "closed") continue;
-      if (this.#wake !== undefined) throw new Error("watch: two reads at once");
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
+  next(): Promise<IteratorResult<Commit>> {
+    if (this.#ended) return Promise.resolve(done);
+    const found = this.#history.at(this.#place);
+    if (typeof found === "object") {
+      this.#place += 1;
+      return found.answer;
+    }
+    if (found === "not yet") {
+      if (this.#waiting !== undefined) throw new Error("watch: two reads at once");
+      return new Promise((resolve, reject) => {
+        this.#waiting = { resolve, reject };
+        this.#history.await(this);
       });
     }
+    this.#ended = true;
+    return found === "closed" ? Promise.resolve(done) : Promise.reject(overtaken());
+  }
+
+  /** For the history: there may be more now. */
+  wake(): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    const found = this.#history.at(this.#place);
+    if (found === "not yet") {
+      this.#history.await(this);
+      return;
+    }
+    this.#waiting = undefined;
+    if (typeof found === "object") {
+      this.#place += 1;
+      waiting.resolve(found.result);
+      return;
+    }
+    this.#ended = true;
+    if (found === "closed") waiting.resolve(done);
+    else waiting.reject(overtaken());
   }
 
   return(): Promise<IteratorResult<Commit>> {
-    this.#end();
-    this.wake();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  #end(): void {
     this.#ended = true;
-    this.#readers.delete(this);
+    this.#history.forget(this);
+    this.#waiting?.resolve(done);
+    this.#waiting = undefined;
+    return Promise.resolve(done);
   }
+}
+
+function overtaken(): ClusterError {
+  return new ClusterError(
+    "resync_required",
+    "the commits to go on from are no longer remembered: start again from the whole view",
+  );
 }

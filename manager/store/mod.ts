@@ -1,6 +1,9 @@
+export { exportChunks, importChunks } from "./chunks.js";
 export { type EtcdStoreOptions, openEtcdStore } from "./etcd/etcd.js";
 export type { HistoryLimits } from "./history.js";
 export { type MemoryStoreOptions, openMemoryStore } from "./memory/memory.js";
+export type { StoreLog } from "./raft/log.js";
+export { type RaftStore, type RaftStoreOptions, openRaftStore } from "./raft/raft.js";
 export {
   type Change,
   type Commit,

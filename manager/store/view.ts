@@ -1,14 +1,24 @@
 // All objects in memory with their secondary indexes. A commit costs as much as it changes, whatever the tables'
 // size: nothing is copied, and an index keeps one entry per object.
 
-import type { Cluster, Node, Objects, Revision, Rollout, Service, Table, Task } from "../../proto/mod.js";
+import {
+  type Cluster,
+  type Node,
+  type Objects,
+  type Revision,
+  type Rollout,
+  type Service,
+  type Table,
+  type Task,
+  tables,
+} from "../../proto/mod.js";
 import type { Change, Commit, TableView, View } from "./store.js";
 
 /** Any view, seen as its tables: what code that is generic over the table's name indexes. */
 export type TableViews = { readonly [K in Table]: TableView<Objects[K]> };
 
 class LiveTable<T> implements TableView<T> {
-  readonly objects = new Map<string, T>();
+  objects: Map<string, T> = new Map();
 
   get(id: string): T | undefined {
     return this.objects.get(id);
@@ -25,7 +35,7 @@ class LiveTable<T> implements TableView<T> {
 
 /** Objects by a key that several of them may share. */
 class GroupIndex<T extends { meta: { id: string } }> {
-  readonly #groups = new Map<string, Map<string, T>>();
+  #groups = new Map<string, Map<string, T>>();
   readonly #keyOf: (object: T) => string;
 
   constructor(keyOf: (object: T) => string) {
@@ -51,6 +61,10 @@ class GroupIndex<T extends { meta: { id: string } }> {
     group.set(after.meta.id, after);
   }
 
+  takeOver(other: GroupIndex<T>): void {
+    this.#groups = other.#groups;
+  }
+
   #delete(key: string, id: string): void {
     const group = this.#groups.get(key);
     if (group === undefined) return;
@@ -60,7 +74,7 @@ class GroupIndex<T extends { meta: { id: string } }> {
   }
 }
 
-/** The objects as they are now. Only `apply` changes it. */
+/** The objects as they are now. Only `apply` and `takeOver` change it. */
 export class LiveView implements View {
   #revision = 0;
   readonly clusters = new LiveTable<Cluster>();
@@ -131,11 +145,25 @@ export class LiveView implements View {
     this.#revision = commit.revision;
   }
 
+  /** Becomes what `other` is, at once and however much that is; `other` is not to be used any more. */
+  takeOver(other: LiveView): void {
+    for (const table of tables) takeOverTable(this, other, table);
+    this.#servicesByName.takeOver(other.#servicesByName);
+    this.#revisionsByService.takeOver(other.#revisionsByService);
+    this.#tasksByService.takeOver(other.#tasksByService);
+    this.#tasksByNode.takeOver(other.#tasksByNode);
+    this.#revision = other.#revision;
+  }
+
   #write<K extends Table>(change: { table: K; before: Objects[K] | undefined; after: Objects[K] | undefined }): void {
     const { objects } = liveTables(this)[change.table];
     if (change.after !== undefined) objects.set(change.after.meta.id, change.after);
     else if (change.before !== undefined) objects.delete(change.before.meta.id);
   }
+}
+
+function takeOverTable<K extends Table>(view: LiveView, other: LiveView, table: K): void {
+  liveTables(view)[table].objects = liveTables(other)[table].objects;
 }
 
 function liveTables(view: LiveView): { readonly [K in Table]: LiveTable<Objects[K]> } {
