@@ -170,7 +170,9 @@ export type Refusal =
   /** The change makes no sense: the last voter removed, a joint one entered twice. */
   | "change-invalid"
   /** The node may not become leader: it is a learner, or already leads, or has changes to apply. */
-  | "not-promotable";
+  | "not-promotable"
+  /** The leader is not forgotten, since it may be reading by its lease. */
+  | "lease-held";
 
 /** Undefined is done. */
 export type Outcome = Refusal | undefined;
