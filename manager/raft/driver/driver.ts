@@ -141,6 +141,16 @@ export class Driver {
     this.raw.reportSnapshot(id, ok);
   }
 
+  /**
+   * The newest commit where it is not written yet: it usually goes with the next batch. A host that writes more than
+   * batches takes it first, and writes it: a snapshot's marker must not be ahead of the commit on disk.
+   */
+  takeUnwritten(): HardState | undefined {
+    const unwritten = this.#unwritten;
+    this.#unwritten = undefined;
+    return unwritten;
+  }
+
   /** The batch of the last `Host.persist` is durable. */
   persisted(): void {
     const writing = this.#writing;
@@ -304,7 +314,7 @@ export class Driver {
   }
 
   #configure(entry: Entry): void {
-    const confState = this.raw.applyConfChange(decodeConfChange(entry.data));
+    const confState = this.raw.applyConfChange(decodeConfChange(entry.data), entry.index);
     this.#host.configured(entry, confState);
     this.#setApplied(entry.index);
   }
