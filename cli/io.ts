@@ -12,6 +12,10 @@ export interface Io {
   err(chunk: string | Uint8Array): void;
   readonly outTty: boolean;
   readonly errTty: boolean;
+  /** Whether somebody can be asked. */
+  readonly inTty: boolean;
+  /** Shows the question and waits for a line; undefined when there is none, as at the end of the input. */
+  ask(question: string): Promise<string | undefined>;
   /** Width of the terminal that `err` is; 80 when it is none. */
   columns(): number;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -48,6 +52,20 @@ export function processIo(): Io {
     },
     outTty: process.stdout.isTTY,
     errTty: process.stderr.isTTY,
+    inTty: process.stdin.isTTY,
+    ask: async (question) => {
+      const { createInterface } = await import("node:readline");
+      const reader = createInterface({ input: process.stdin, output: process.stderr });
+      return await new Promise((resolve) => {
+        let answer: string | undefined;
+        // Also when the input ends, and on Ctrl-C.
+        reader.on("close", () => resolve(answer));
+        reader.question(question, (text) => {
+          answer = text;
+          reader.close();
+        });
+      });
+    },
     columns: () => process.stderr.columns || 80,
     env: process.env,
     clock: systemClock,

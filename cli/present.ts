@@ -74,7 +74,9 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
   switch (code) {
     case "not_found":
     case "already_exists":
-      return noun === "node" ? ["flotilla node ls"] : ["flotilla service ls"];
+      return [
+        `flotilla ${noun === "node" || noun === "cluster" ? noun : "service"} ${noun === "cluster" ? "status" : "ls"}`,
+      ];
     case "conflict":
       return ["run it again: somebody else made a change in between"];
     case "invalid_argument":
@@ -86,7 +88,9 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
     case "resource_exhausted":
       return ["try again in a few seconds"];
     case "unknown_outcome":
-      return ["flotilla service ls    # look before you try again"];
+      return noun === "cluster"
+        ? ["flotilla cluster status    # look before you try again"]
+        : ["flotilla service ls    # look before you try again"];
     case "permission_denied":
     case "unauthenticated":
     case "failed_precondition":

@@ -7,7 +7,7 @@ import { type Answers, FakeControl } from "../test/kit/cli/server.js";
 import { node, state } from "../test/kit/cli/states.js";
 import { candidates } from "./command/completion.js";
 import { leaves } from "./command/leaf.js";
-import { lazyProcesses } from "./processes.js";
+import { lazyOffline, lazyProcesses } from "./processes.js";
 import { branches, newProgram, populate, run } from "./program.js";
 
 describe("the command line itself", () => {
@@ -93,7 +93,13 @@ describe("the command line itself", () => {
 
   it("every command has a description and an example that names it", async () => {
     const io = new FakeIo();
-    const cli = { io, processes: lazyProcesses, globals: new Map<string, string[]>(), exit: 0 as const };
+    const cli = {
+      io,
+      processes: lazyProcesses,
+      offline: lazyOffline,
+      globals: new Map<string, string[]>(),
+      exit: 0 as const,
+    };
     const program = newProgram(cli);
     await populate(program, cli, "all");
     const walk = (command: typeof program): (typeof program)[] => [command, ...command.commands.flatMap(walk)];
@@ -179,7 +185,13 @@ describe("completion", () => {
 
   it("does not offer names of another kind", async () => {
     const io = new FakeIo();
-    const cli = { io, processes: lazyProcesses, globals: new Map<string, string[]>(), exit: 0 as const };
+    const cli = {
+      io,
+      processes: lazyProcesses,
+      offline: lazyOffline,
+      globals: new Map<string, string[]>(),
+      exit: 0 as const,
+    };
     const program = newProgram(cli);
     await populate(program, cli, "all");
     const asked: string[] = [];

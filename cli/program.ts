@@ -3,7 +3,7 @@
 
 import { Command, CommanderError } from "commander";
 import { type Cli, addFlag } from "./command/leaf.js";
-import { type Processes, lazyProcesses } from "./processes.js";
+import { type Offline, type Processes, lazyOffline, lazyProcesses } from "./processes.js";
 import { exits } from "./exit.js";
 import { globalFlags } from "./flags/flag.js";
 import type { Io } from "./io.js";
@@ -38,9 +38,15 @@ export const branches: readonly Branch[] = [
   },
   {
     name: "node",
-    summary: "list, drain, cordon and label the hosts",
+    summary: "list, drain, label and promote the hosts",
     group: looking,
     load: async () => (await import("./command/node.js")).addNode,
+  },
+  {
+    name: "cluster",
+    summary: "the managers: begin, join, look at, back up and recover them",
+    group: hosts,
+    load: async () => (await import("./command/cluster/mod.js")).addCluster,
   },
   {
     name: "events",
@@ -89,15 +95,16 @@ export const branches: readonly Branch[] = [
 
 export interface RunOptions {
   processes?: Processes;
+  offline?: Offline;
 }
 
 /** Runs one command line, without the program's name, and answers what to exit with. */
 export async function run(
   argv: readonly string[],
   io: Io,
-  { processes = lazyProcesses }: RunOptions = {},
+  { processes = lazyProcesses, offline = lazyOffline }: RunOptions = {},
 ): Promise<number> {
-  const cli: Cli = { io, processes, globals: new Map(), exit: exits.ok };
+  const cli: Cli = { io, processes, offline, globals: new Map(), exit: exits.ok };
   const words = asMeant(argv);
   const program = newProgram(cli);
   let running = program;

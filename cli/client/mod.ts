@@ -2,9 +2,12 @@
 
 import type { Cli } from "../command/leaf.js";
 import {
+  type BackupPart,
+  type ClusterStatus,
   type ControlService as Service,
   ControlService,
   type ListTasksResponse,
+  type ManagerStatus,
   type NodeState,
   type ServiceLogsRequest,
   type ServiceLogsResponse,
@@ -16,7 +19,7 @@ import type { Event, Rollout, ServiceSpec } from "../../proto/gen/flotilla/objec
 import { ClusterError } from "../../lib/errors.js";
 import { managersOf } from "../managers.js";
 import { plain } from "../screen/text.js";
-import { Caller, type CallerOptions, isAfterLoss } from "./api.js";
+import { Caller, type CallerOptions, type Managers, isAfterLoss } from "./api.js";
 
 export type { Managers } from "./api.js";
 
@@ -113,19 +116,41 @@ export class ControlApi implements Disposable {
     return (await this.#caller.write(methods[verb], { service, requestId })).rollout;
   }
 
+  /** As the leader sees it, or with `local` the manager that is asked. */
+  async clusterStatus(local = false): Promise<ClusterStatus> {
+    return await this.#caller.read(ControlService.getClusterStatus, { local });
+  }
+
+  /** Name, id or address. Undefined when it was gone when the request was repeated: that was us. */
+  async removeManager(manager: string, force: boolean): Promise<ManagerStatus | undefined> {
+    try {
+      return (await this.#caller.write(ControlService.removeManager, { manager, force })).manager;
+    } catch (error) {
+      if (error instanceof ClusterError && error.code === "not_found" && isAfterLoss(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** To this one, by name, id or address, or to whoever is furthest. */
+  async transferLeadership(manager: string): Promise<ClusterStatus> {
+    return await this.#caller.write(ControlService.transferLeadership, { manager });
+  }
+
+  backup(signal: AbortSignal): AsyncIterable<BackupPart> {
+    return this.#caller.stream(ControlService.backupCluster, {}, signal);
+  }
+
   events(sinceMs: number, signal: AbortSignal): AsyncIterable<Event> {
     return this.#caller.stream(ControlService.watchEvents, { sinceMs }, signal);
   }
 }
 
 /** To the managers that the flags, the environment or the current context name. */
-export async function openApi(cli: Cli, limits?: CallerOptions["limits"]): Promise<ControlApi> {
-  const managers = await managersOf(cli);
+export async function openApi(cli: Cli, managers?: Managers): Promise<ControlApi> {
   return new ControlApi({
-    managers,
+    managers: managers ?? (await managersOf(cli)),
     clock: cli.io.clock,
     rng: cli.io.rng,
     notice: (text) => cli.io.err(`${plain(text)}\n`),
-    ...(limits === undefined ? {} : { limits }),
   });
 }

@@ -8,7 +8,7 @@ import { Failure, UsageError, exits } from "../exit.js";
 import { type Flag, globalFlags } from "../flags/flag.js";
 import { managersOf } from "../managers.js";
 import { plain } from "../screen/text.js";
-import { type Cli, addLeaf, leaves } from "./leaf.js";
+import { type Cli, type Completed, addLeaf, leaves } from "./leaf.js";
 
 const scripts: Readonly<Record<string, string>> = {
   bash: `# flotilla completion for bash; to load it: source <(flotilla completion bash)
@@ -99,11 +99,12 @@ function globalsOf(words: readonly string[]): Map<string, string[]> {
 const liveNamesMs = 1000;
 
 /** Best effort: whoever presses Tab wants no error, and no wait. */
-async function liveNames(cli: Cli, what: "services" | "nodes"): Promise<string[]> {
+async function liveNames(cli: Cli, what: Completed): Promise<string[]> {
   try {
     const { clock, rng } = cli.io;
     const limits = { connectMs: liveNamesMs, answerMs: liveNamesMs, repeatMs: 0 };
     using api = new ControlApi({ managers: await managersOf(cli), clock, rng, limits });
+    if (what === "managers") return (await api.clusterStatus()).managers.map(({ name }) => name);
     if (what === "services") return (await api.services()).map(({ service }) => service?.spec?.name ?? "");
     return (await api.nodes()).map(({ node }) => node?.description?.hostname ?? "");
   } catch (error) {
@@ -116,7 +117,7 @@ async function liveNames(cli: Cli, what: "services" | "nodes"): Promise<string[]
 export async function candidates(
   program: Command,
   words: readonly string[],
-  live: (what: "services" | "nodes") => Promise<string[]>,
+  live: (what: Completed) => Promise<string[]>,
 ): Promise<string[]> {
   const typed = words.at(-1) ?? "";
   const before = words.slice(0, -1);

@@ -1,17 +1,21 @@
 // How a command is put together: its flags as data, its examples, and what it does; commander does the rest.
 
 import { type Command, Option } from "commander";
-import type { ControlApi } from "../client/mod.js";
+import type { ControlApi, Managers } from "../client/mod.js";
 import type { Exit } from "../exit.js";
 import { type Flag, globalFlags } from "../flags/flag.js";
 import { FlagReader } from "../flags/reader.js";
 import type { Io } from "../io.js";
-import type { Processes } from "../processes.js";
+import type { Offline, Processes } from "../processes.js";
+
+/** What completion can ask the managers for. */
+export type Completed = "services" | "nodes" | "managers";
 
 /** What every command gets. */
 export interface Cli {
   readonly io: Io;
   readonly processes: Processes;
+  readonly offline: Offline;
   /** Flags before the command's name, for all of them. */
   readonly globals: Map<string, string[]>;
   /** What the process will end with. */
@@ -24,8 +28,8 @@ export interface Given {
   json: boolean;
   /** Whether colours are wanted at all; whether they suit the output is for the output to say. */
   color: boolean;
-  /** The managers' API, ended with the command. */
-  connect: () => Promise<ControlApi>;
+  /** The managers' API, ended with the command; of the cluster that was chosen, if not of these. */
+  connect: (managers?: Managers) => Promise<ControlApi>;
 }
 
 export interface Leaf {
@@ -39,7 +43,7 @@ export interface Leaf {
   /** Everything after the first operand is an operand, whatever it looks like. */
   passThrough?: boolean;
   /** What completion offers for the operands. */
-  complete?: "services" | "nodes";
+  complete?: Completed;
   hidden?: boolean;
   /** Without --host and --context: the command talks to no manager. */
   local?: boolean;
@@ -78,9 +82,9 @@ export function addLeaf(parent: Command, cli: Cli, leaf: Leaf): void {
         args: command.args,
         json: cli.globals.has("json"),
         color: !cli.globals.has("no-color") && (cli.io.env["NO_COLOR"] ?? "") === "",
-        connect: async () => {
+        connect: async (managers) => {
           const { openApi } = await import("../client/mod.js");
-          api ??= await openApi(cli);
+          api ??= await openApi(cli, managers);
           return api;
         },
       });

@@ -18,6 +18,7 @@ import { isOver, shortId } from "../screen/task.js";
 import { count, plain, safeJson } from "../screen/text.js";
 import { nodeAvailability, nodeState, wordsOf } from "../screen/words.js";
 import { type Cli, addGroup, addLeaf } from "./leaf.js";
+import { addRoles } from "./node-role.js";
 import { hasLabel, showTasks, taskListFlags } from "./service/list.js";
 
 const hostname = ({ node }: State) => node?.description?.hostname ?? "";
@@ -26,13 +27,14 @@ const idOf = ({ node }: State) => node?.meta?.id ?? "";
 export function addNode(program: Command, cli: Cli): void {
   const node = addGroup(program, {
     name: "node",
-    summary: "list, drain, cordon and label the hosts",
+    summary: "list, drain, label and promote the hosts",
     description: "Nodes: the hosts of the cluster.",
     examples: [
       "flotilla node ls",
       "flotilla node update --label-add zone=eu h1",
       "flotilla node drain h1",
       "flotilla node activate h1",
+      "flotilla node promote h2 h3",
     ],
   });
   addLs(node, cli);
@@ -42,6 +44,7 @@ export function addNode(program: Command, cli: Cli): void {
   addAvailability(node, cli, "cordon", NodeAvailability.CORDONED, "give a node no new tasks; what runs there stays");
   addAvailability(node, cli, "activate", NodeAvailability.ACTIVE, "let a node have tasks again, after drain or cordon");
   addUpdate(node, cli);
+  addRoles(node, cli);
 }
 
 function addLs(parent: Command, cli: Cli): void {

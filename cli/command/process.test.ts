@@ -1,90 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { FakeIo } from "../../test/kit/cli/io.js";
 import { settle } from "../../test/kit/clock.js";
-import type { Processes } from "../processes.js";
+import { fakeProcesses as fake, optionsOf as options, refused } from "../../test/kit/cli/processes.js";
 import { run } from "../program.js";
-
-type Started = { process: keyof Processes; options: Record<string, unknown>; signal: AbortSignal };
-
-/** Processes that run until their signal, or for ever when they are stubborn. */
-function fake(stubborn = false): { started: Started[]; processes: Processes } {
-  const started: Started[] = [];
-  const start = (process: keyof Processes) => async (options: object, signal: AbortSignal) => {
-    started.push({ process, options: { ...options }, signal });
-    await new Promise<void>((resolve) => {
-      signal.addEventListener("abort", () => {
-        if (!stubborn) resolve();
-      });
-    });
-  };
-  return { started, processes: { manager: start("manager"), agent: start("agent"), ambassador: start("ambassador") } };
-}
-
-async function refused(...words: string[]): Promise<string> {
-  const io = new FakeIo();
-  const { processes, started } = fake();
-  expect(await run(words, io, { processes })).toBe(125);
-  expect(started).toEqual([]);
-  return io.stderr;
-}
-
-async function options(...words: string[]): Promise<Record<string, unknown>> {
-  const io = new FakeIo();
-  const { processes, started } = fake();
-  const ended = run(words, io, { processes });
-  while (started.length === 0) await settle();
-  io.stop("SIGTERM");
-  expect(await ended).toBe(0);
-  return started[0]?.options ?? {};
-}
-
-describe("flotilla manager", () => {
-  it("takes its flags", async () => {
-    expect(
-      await options(
-        "manager",
-        "--data-dir",
-        "/d",
-        "--listen",
-        "10.0.0.1:7400",
-        "--http-listen",
-        "10.0.0.1:7401",
-        "--store",
-        "etcd",
-        "--etcd",
-        "http://a:2379,b:2379",
-        "--cluster",
-        "c1",
-        "--log-level",
-        "debug",
-      ),
-    ).toEqual({
-      dataDir: "/d",
-      listen: "10.0.0.1:7400",
-      httpListen: "10.0.0.1:7401",
-      store: "etcd",
-      etcd: ["http://a:2379", "http://b:2379"],
-      cluster: "c1",
-      logLevel: "debug",
-    });
-  });
-
-  it("listens on this machine only unless told otherwise", async () => {
-    expect(await options("manager", "--store", "memory")).toMatchObject({
-      listen: "127.0.0.1:7400",
-      httpListen: "127.0.0.1:7401",
-      dataDir: "/var/lib/flotilla",
-    });
-  });
-
-  it("refuses what cannot be, all at once", async () => {
-    const text = await refused("manager", "--listen", "nowhere:port", "--log-level", "loud", "--cluster", "a b");
-    for (const field of ["--etcd", "--listen", "--log-level", "--cluster"])
-      expect(text).toMatch(new RegExp(`^error: ${field}:? `, "m"));
-    expect(await refused("manager", "--store", "constructor")).toContain("must be one of etcd, memory");
-    expect(await refused("manager", "extra")).toContain("too many arguments");
-  });
-});
 
 describe("flotilla agent", () => {
   it("takes its flags, and starts ambassadors of the same program", async () => {
@@ -117,6 +35,7 @@ describe("flotilla agent", () => {
     });
     const [node, main, command] = given["ambassadorCommand"] as string[];
     expect([node, command]).toEqual([process.execPath, "ambassador"]);
+    expect(given["managerCommand"]).toEqual([node, main, "manager"]);
     expect(main).toMatch(/\/cli\/main\.js$/);
   });
 

@@ -38,7 +38,11 @@ export function registerLab(program: Command, io: Io = processIo()): void {
     .description("bring up a lab, or what is not running of it")
     .option(...NAME)
     .option("--hosts <n>", "number of hosts", "3")
-    .option("--store <kind>", "where managers keep the cluster: raft (themselves), etcd (real servers) or memory", "raft")
+    .option(
+      "--store <kind>",
+      "where managers keep the cluster: raft (themselves), etcd (real servers) or memory",
+      "raft",
+    )
     .option("--managers <n>", "number of managers", "1")
     .option("--etcd-members <n>", "with etcd: 1, 3 or 5 (default: 3 with 3 hosts or more, else 1)")
     .option("--label <[HOST:]KEY=VALUE>", "label of all nodes, or of one host: 2:zone=b (repeatable)", collect, [])

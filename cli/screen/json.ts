@@ -11,6 +11,7 @@ import type {
   Task,
   UpdateConfig,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { nodeManagerJson } from "./cluster.js";
 import { iso } from "./time.js";
 import * as words from "./words.js";
 
@@ -185,7 +186,7 @@ export function inspectJson(state: ServiceState) {
   };
 }
 
-export function nodeJson({ node, tasks, reserved }: NodeState) {
+export function nodeJson({ node, tasks, reserved, manager }: NodeState) {
   const description = node?.description;
   return {
     id: node?.meta?.id ?? "",
@@ -194,6 +195,8 @@ export function nodeJson({ node, tasks, reserved }: NodeState) {
     stateSince: time(node?.status?.sinceMs),
     message: node?.status?.message ?? "",
     availability: words.nodeAvailability(node?.spec?.availability ?? 0),
+    role: words.nodeRole(node?.spec?.role ?? 0),
+    manager: nodeManagerJson(manager),
     labels: node?.spec?.labels ?? {},
     agentLabels: description?.labels ?? {},
     engineLabels: description?.engineLabels ?? {},

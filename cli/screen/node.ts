@@ -2,7 +2,8 @@
 
 import { formatBytes, formatNanoCpus } from "../../lib/units.js";
 import type { NodeState } from "../../proto/gen/flotilla/control/v1/control.js";
-import type { Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { NodeRole, type Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { managerRole, nodeManager } from "./cluster.js";
 import type { Column } from "./table.js";
 import { shortId } from "./task.js";
 import { count, plain } from "./text.js";
@@ -26,6 +27,7 @@ export function nodeColumns(trunc: boolean): Column<NodeState>[] {
       header: "AVAILABILITY",
       get: ({ node }) => capital(nodeAvailability(node?.spec?.availability ?? 0)),
     },
+    { key: "Manager", header: "MANAGER", get: ({ manager }) => nodeManager(manager) },
     { key: "Tasks", header: "TASKS", get: ({ tasks }) => String(tasks) },
     { key: "EngineVersion", header: "ENGINE VERSION", get: ({ node }) => node?.description?.engineVersion ?? "" },
     { key: "Address", header: "ADDRESS", get: ({ node }) => node?.description?.advertiseAddress ?? "" },
@@ -49,6 +51,14 @@ function resources(of: Resources | undefined): string {
   return `${formatNanoCpus(of?.nanoCpus ?? 0)} cores, ${formatBytes(of?.memoryBytes ?? 0)}`;
 }
 
+/** What the manager on the node is, and what it is to become. */
+function managerWords({ node, manager }: NodeState): string {
+  const role = node?.spec?.role;
+  if (manager !== undefined)
+    return `${nodeManager(manager)} (${managerRole(manager)} ${manager.id} at ${manager.address})${role === NodeRole.WORKER ? ", being taken out" : ""}`;
+  return role === NodeRole.MANAGER ? "none yet; the node was promoted" : "";
+}
+
 export function nodePretty(state: NodeState, nowMs: number): string {
   const { node, tasks, reserved } = state;
   const { description, status, spec } = node ?? {};
@@ -61,6 +71,7 @@ export function nodePretty(state: NodeState, nowMs: number): string {
       `${capital(nodeState(status?.state ?? 0))}, since ${ago(status?.sinceMs ?? 0, nowMs)}${message === "" ? "" : ` (${message})`}`,
     ],
     ["Availability", capital(nodeAvailability(spec?.availability ?? 0))],
+    ["Manager", managerWords(state)],
     ["Labels", labelWords(labelsOf(state))],
     ["Tasks", String(tasks)],
     ["Resources", resources(description?.resources)],

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { ContainerHealth, ContainerPhase, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { ContainerHealth, ContainerPhase, NodeRole, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { node, rollout, startMs, state, task } from "../../test/kit/cli/states.js";
 import { statusText } from "../command/rollout.js";
 import { UsageError } from "../exit.js";
 import { inspectJson, nodeJson, serviceJson, taskJson } from "./json.js";
-import { nodeColumns } from "./node.js";
+import { nodeColumns, nodePretty } from "./node.js";
 import { serviceColumns, servicePretty } from "./service.js";
 import { type Column, parseFormat, renderListing, renderTable } from "./table.js";
 import { currentState, orderTasks, taskError } from "./task.js";
@@ -155,9 +155,21 @@ describe("services and nodes", () => {
       "ID             NAME   MODE         REPLICAS   IMAGE     PORTS\n" +
         "web000000000   web    replicated   1/2        nginx:1   *:8080->80/tcp\n",
     );
-    expect(renderTable(nodeColumns(true), [node("h1", { tasks: 3 })])).toBe(
-      "ID             HOSTNAME   STATUS   AVAILABILITY   TASKS   ENGINE VERSION   ADDRESS\n" +
-        "node-h100000   h1         Ready    Active         3       20.10.24         10.0.0.1\n",
+    expect(
+      renderTable(nodeColumns(true), [
+        node("h1", { tasks: 3, manager: { id: 1, voter: true, leader: true, reachable: true } }),
+        node("h2", { manager: { id: 2, voter: true, reachable: true } }),
+        node("h3", { manager: { id: 3, voter: true, reachable: false } }),
+        node("h4", { manager: { id: 4, voter: false, reachable: true } }),
+        node("h5"),
+      ]),
+    ).toBe(
+      "ID             HOSTNAME   STATUS   AVAILABILITY   MANAGER       TASKS   ENGINE VERSION   ADDRESS\n" +
+        "node-h100000   h1         Ready    Active         Leader        3       20.10.24         10.0.0.1\n" +
+        "node-h200000   h2         Ready    Active         Reachable     0       20.10.24         10.0.0.1\n" +
+        "node-h300000   h3         Ready    Active         Unreachable   0       20.10.24         10.0.0.1\n" +
+        "node-h400000   h4         Ready    Active         Learner       0       20.10.24         10.0.0.1\n" +
+        "node-h500000   h5         Ready    Active                       0       20.10.24         10.0.0.1\n",
     );
   });
 
@@ -192,6 +204,24 @@ describe("services and nodes", () => {
       availability: "active",
       labels: { zone: "eu" },
     });
+    expect(nodeJson(node("h1"))).toMatchObject({ role: "unspecified", manager: null });
+    const manager = {
+      id: 2,
+      name: "h2",
+      address: "10.0.0.2:7400",
+      voter: true,
+      reachable: true,
+      matchIndex: 7,
+      lag: 1,
+    };
+    expect(nodeJson(node("h2", { role: NodeRole.MANAGER, manager }))).toMatchObject({
+      role: "manager",
+      manager: { id: 2, name: "h2", address: "10.0.0.2:7400", role: "voter", leader: false, match: 7, lag: 1 },
+    });
+    expect(nodePretty(node("h2", { role: NodeRole.WORKER, manager }), startMs)).toContain(
+      "Manager:       Reachable (voter 2 at 10.0.0.2:7400), being taken out\n",
+    );
+    expect(nodePretty(node("h3", { role: NodeRole.MANAGER }), startMs)).toContain("none yet; the node was promoted\n");
     const json = JSON.stringify(inspectJson(whole));
     expect(json).not.toContain("_unknownFields");
     expect(json).not.toContain("$case");

@@ -6,6 +6,7 @@ import {
   FailureAction,
   MountType,
   NodeAvailability,
+  NodeRole,
   NodeState,
   PullPolicy,
   RestartCondition,
@@ -31,6 +32,7 @@ export function wordsOf(of: Readonly<Record<string, number>>, from: number, to: 
 export const taskState = names(TaskState);
 export const nodeState = names(NodeState);
 export const nodeAvailability = names(NodeAvailability);
+export const nodeRole = names(NodeRole);
 export const rolloutState = names(RolloutState);
 export const slotVerdict = names(SlotVerdict);
 export const containerPhase = names(ContainerPhase);

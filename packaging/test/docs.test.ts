@@ -6,7 +6,7 @@ import type { Command } from "commander";
 import { describe, expect, it } from "vitest";
 import { exits } from "../../cli/exit.js";
 import { processIo } from "../../cli/io.js";
-import { lazyProcesses } from "../../cli/processes.js";
+import { lazyOffline, lazyProcesses } from "../../cli/processes.js";
 import { newProgram, populate } from "../../cli/program.js";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -23,7 +23,13 @@ const pages = [
 ];
 
 async function wholeProgram(): Promise<Command> {
-  const cli = { io: processIo(), processes: lazyProcesses, globals: new Map<string, string[]>(), exit: exits.ok };
+  const cli = {
+    io: processIo(),
+    processes: lazyProcesses,
+    offline: lazyOffline,
+    globals: new Map<string, string[]>(),
+    exit: exits.ok,
+  };
   const program = newProgram(cli);
   await populate(program, cli, "all");
   return program;

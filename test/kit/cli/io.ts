@@ -9,6 +9,9 @@ export class FakeIo implements Io {
   stderr = "";
   outTty = false;
   errTty = false;
+  inTty = false;
+  /** Lines that the user will type. */
+  answers: string[] = [];
   env: Record<string, string | undefined> = {};
   readonly clock: Clock;
   readonly rng = seededRng(7);
@@ -31,6 +34,11 @@ export class FakeIo implements Io {
     const text = typeof chunk === "string" ? chunk : Buffer.from(chunk).toString("utf8");
     this.stderr += text;
     this.onErr(text);
+  }
+
+  async ask(question: string): Promise<string | undefined> {
+    this.err(question);
+    return await Promise.resolve(this.answers.shift());
   }
 
   columns(): number {

@@ -22,7 +22,9 @@ type Streaming<K extends keyof ControlServer> = ControlServer[K] extends (
 ) => void
   ? (request: Req, signal: AbortSignal) => AsyncIterable<Res>
   : never;
-type Streams = "watchService" | "serviceLogs" | "watchEvents";
+const streams = ["watchService", "serviceLogs", "watchEvents", "backupCluster"] as const;
+type Streams = (typeof streams)[number];
+const isStream = (name: string): name is Streams => (streams as readonly string[]).includes(name);
 type Names = Exclude<keyof typeof ControlService, Streams>;
 
 export type Answers = { [K in Names]?: Unary<K> } & { [K in Streams]?: Streaming<K> };
@@ -71,7 +73,7 @@ export class FakeControl implements AsyncDisposable {
   #handlers(): ControlServer {
     const handlers: Record<string, unknown> = {};
     for (const name of Object.keys(ControlService)) {
-      if (name === "watchService" || name === "serviceLogs" || name === "watchEvents")
+      if (isStream(name))
         handlers[name] = (call: ServerWritableStream<unknown, unknown>) => void this.#stream(name, call);
       else
         handlers[name] = (call: ServerUnaryCall<unknown, unknown>, done: sendUnaryData<unknown>) =>

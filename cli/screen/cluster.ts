@@ -1,0 +1,139 @@
+// The managers as `cluster status` and `node ls` show them.
+
+import type { ClusterStatus, ManagerStatus } from "../../proto/gen/flotilla/control/v1/control.js";
+import { type Column, renderTable } from "./table.js";
+import { count, plain } from "./text.js";
+
+export function quorumOf(voters: number): number {
+  return Math.floor(voters / 2) + 1;
+}
+
+export function votersOf({ managers }: ClusterStatus): ManagerStatus[] {
+  return managers.filter(({ voter }) => voter);
+}
+
+export function leaderOf({ managers, leaderId }: ClusterStatus): ManagerStatus | undefined {
+  return leaderId === 0 ? undefined : managers.find(({ id }) => id === leaderId);
+}
+
+/** Only the leader knows how the others are. */
+export function leaderAnswered({ leaderId, answeredBy }: ClusterStatus): boolean {
+  return leaderId !== 0 && leaderId === answeredBy;
+}
+
+export const managerStates = ["leader", "reachable", "unreachable", "probing", "snapshot", "unknown"] as const;
+export type ManagerState = (typeof managerStates)[number];
+
+/** One word for it: what an operator has to know first. */
+export function managerState(manager: ManagerStatus, status: ClusterStatus): ManagerState {
+  if (manager.id === status.leaderId) return "leader";
+  if (!leaderAnswered(status)) return manager.id === status.answeredBy ? "reachable" : "unknown";
+  if (!manager.reachable) return "unreachable";
+  if (manager.replication === "snapshot") return "snapshot";
+  return manager.replication === "probe" ? "probing" : "reachable";
+}
+
+export function managerRole({ voter }: ManagerStatus): "voter" | "learner" {
+  return voter ? "voter" : "learner";
+}
+
+export interface ManagerRow {
+  manager: ManagerStatus;
+  status: ClusterStatus;
+}
+
+export function managerRows(status: ClusterStatus): ManagerRow[] {
+  return [...status.managers].sort((a, b) => a.id - b.id).map((manager) => ({ manager, status }));
+}
+
+const known = ({ manager, status }: ManagerRow, value: number) =>
+  leaderAnswered(status) || manager.id === status.answeredBy ? String(value) : "";
+
+export const managerColumns: readonly Column<ManagerRow>[] = [
+  { key: "ID", header: "ID", get: ({ manager }) => String(manager.id) },
+  { key: "Name", header: "NAME", get: ({ manager }) => manager.name },
+  { key: "Address", header: "ADDRESS", get: ({ manager }) => manager.address },
+  { key: "Role", header: "ROLE", get: ({ manager }) => managerRole(manager) },
+  { key: "State", header: "STATE", get: ({ manager, status }) => managerState(manager, status) },
+  { key: "Match", header: "MATCH", get: (row) => known(row, row.manager.matchIndex) },
+  { key: "Lag", header: "LAG", get: (row) => known(row, row.manager.lag) },
+];
+
+/** "2 of 3 voters", and what that leaves. */
+function quorumText(status: ClusterStatus): string {
+  const voters = votersOf(status);
+  const quorum = quorumOf(voters.length);
+  const text = `${quorum} of ${count(voters.length, "voter")}`;
+  if (!leaderAnswered(status)) return text;
+  const reachable = voters.filter(({ id, reachable }) => reachable || id === status.leaderId).length;
+  const spare = reachable - quorum;
+  return `${text}; ${reachable} reachable, ${spare < 0 ? "too few" : `${spare} may fail`}`;
+}
+
+export function statusText(status: ClusterStatus): string {
+  const leader = leaderOf(status);
+  const answered = status.managers.find(({ id }) => id === status.answeredBy);
+  const { store, revision, term, epoch, commitIndex, appliedIndex, writable, message } = status;
+  const led = leader !== undefined ? `${leader.name} (${leader.address}), term ${term}` : `none, term ${term}`;
+  const rows: [string, string][] = [
+    ["Cluster", `${status.cluster}${status.clusterId === "" ? "" : ` (${status.clusterId})`}`],
+    ["Store", `${store}, revision ${revision}`],
+    ["Writes", writable ? "taken" : `refused: ${message === "" ? "the manager does not say why" : message}`],
+  ];
+  if (status.managers.length > 0) {
+    rows.push(["Leader", led], ["Commit", `${commitIndex}, applied ${appliedIndex}`], ["Quorum", quorumText(status)]);
+    if (epoch > 0) rows.push(["Epoch", `${epoch} (recovered or restored)`]);
+    if (!leaderAnswered(status) && answered !== undefined)
+      rows.push(["Told by", `${answered.name}, which ${leader === undefined ? "knows no leader" : "does not lead"}`]);
+  }
+  const width = Math.max(...rows.map(([key]) => key.length)) + 2;
+  const head = rows.map(([key, value]) => `${`${key}:`.padEnd(width)}${plain(value)}\n`).join("");
+  return status.managers.length === 0 ? head : `${head}\n${renderTable(managerColumns, managerRows(status))}`;
+}
+
+export function managerJson({ manager, status }: ManagerRow) {
+  const told = leaderAnswered(status);
+  return {
+    id: manager.id,
+    name: manager.name,
+    address: manager.address,
+    role: managerRole(manager),
+    state: managerState(manager, status),
+    match: told || manager.id === status.answeredBy ? manager.matchIndex : null,
+    lag: told || manager.id === status.answeredBy ? manager.lag : null,
+  };
+}
+
+export function statusJson(status: ClusterStatus) {
+  const leader = leaderOf(status);
+  return {
+    cluster: status.cluster,
+    clusterId: status.clusterId,
+    store: status.store,
+    revision: status.revision,
+    epoch: status.epoch,
+    term: status.term,
+    leader: leader === undefined ? null : { id: leader.id, name: leader.name, address: leader.address },
+    commit: status.commitIndex,
+    applied: status.appliedIndex,
+    writable: status.writable,
+    message: status.message,
+    answeredBy: status.answeredBy,
+    managers: managerRows(status).map(managerJson),
+  };
+}
+
+/** Of the manager on a node, in `node ls`; empty when there is none. */
+export function nodeManager(manager: ManagerStatus | undefined): string {
+  if (manager === undefined) return "";
+  if (manager.leader) return "Leader";
+  if (!manager.reachable) return "Unreachable";
+  return manager.voter ? "Reachable" : "Learner";
+}
+
+/** Of the manager on a node, in JSON. */
+export function nodeManagerJson(manager: ManagerStatus | undefined) {
+  if (manager === undefined) return null;
+  const { id, name, address, leader, reachable, matchIndex, lag } = manager;
+  return { id, name, address, role: managerRole(manager), leader, reachable, match: matchIndex, lag };
+}
