@@ -1,0 +1,337 @@
+// The managers' consensus on raft-ts: one node of the log, who the members are, and whose turn it is to lead.
+
+import type { UntypedServiceImplementation } from "@grpc/grpc-js";
+import { RaftNode } from "raft-ts/node";
+import { type Clock, ClusterError, type Logger, messageOf, type Rng, withDeadline } from "../../lib/mod.js";
+import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
+import type { JoinRequest, JoinResponse } from "../../proto/gen/flotilla/raft/v1/raft.js";
+import type { Handlers } from "../rpc/mod.js";
+import type { Consensus, Member, StoreMachine, Tenure } from "./consensus.js";
+import { fromRaftError, notLeader } from "./errors.js";
+import { type Identity, raftDirectory } from "./identity.js";
+import { Machine } from "./machine.js";
+import { Members } from "./members.js";
+import { Membership } from "./membership.js";
+import { foundingConfState } from "./offline.js";
+import { clusterStatus, reachableIn } from "./status.js";
+import { Tenures } from "./tenure.js";
+import { RaftTransport } from "./transport/mod.js";
+
+/** One entry's data; a receiver takes messages of up to 4 MiB. */
+export const entryBytesMax = 2 * 1024 * 1024;
+/** How long a read waits for a quorum, and for a leader if there is none. */
+const barrierMsMax = 4_000;
+/** How long this manager waits, as one that has just begun to lead, before it answers a question about members. */
+const tenureMsMax = 3_000;
+
+export interface ConsensusOptions {
+  identity: Identity;
+  dataDir: string;
+  /** The embedded store's part; absent with etcd. */
+  machine?: StoreMachine | undefined;
+  clock: Clock;
+  rng: Rng;
+  log: Logger;
+  /** See TenuresOptions. */
+  takeFence?: ((epoch: number, term: number, signal: AbortSignal) => Promise<void>) | undefined;
+  /** The disk or an invariant is broken: the process must end. */
+  onFatal(error: Error): void;
+  /** This manager was taken out: it must end, and never starts again as who it was. */
+  onRemoved(message: string): void;
+  /** Shorter in tests; see RaftNodeOptions. */
+  tickMs?: number;
+  snapshotEntries?: number;
+}
+
+export class RaftConsensus implements Consensus {
+  readonly #options: ConsensusOptions;
+  readonly #members: Members;
+  readonly #transport: RaftTransport;
+  readonly #tenures: Tenures;
+  readonly #membership: Membership;
+  readonly #listeners = new Set<() => void>();
+  #node: RaftNode | undefined;
+  #leaderId = 0;
+  /** Since when there is no leader, on the monotonic clock. */
+  #leaderlessSinceMs: number;
+  #removed = false;
+  #closed = false;
+
+  /** Reads the log; the store's machine is restored from the newest snapshot before this resolves. */
+  static async open(options: ConsensusOptions): Promise<RaftConsensus> {
+    const consensus = new RaftConsensus(options);
+    try {
+      await consensus.#open();
+    } catch (error) {
+      await consensus[Symbol.asyncDispose]();
+      throw error;
+    }
+    return consensus;
+  }
+
+  private constructor(options: ConsensusOptions) {
+    const { identity, clock, rng, log } = options;
+    this.#options = options;
+    this.#leaderlessSinceMs = clock.monotonic();
+    const members = new Members(identity.members, foundingConfState);
+    this.#members = members;
+    this.#transport = new RaftTransport({
+      host: {
+        clusterId: identity.clusterId,
+        epoch: identity.epoch,
+        id: identity.memberId,
+        address: identity.address,
+        isGone: (id) => members.isGone(id),
+      },
+      clock,
+      rng,
+      log,
+      onRemoved: (message) => this.#onRemoved(message),
+    });
+    this.#tenures = new Tenures({
+      epoch: identity.epoch,
+      clock,
+      rng,
+      log,
+      takeFence: options.takeFence,
+      onChange: () => this.#changed(),
+    });
+    this.#membership = new Membership({
+      identity,
+      members,
+      clock,
+      log,
+      node: () => this.#opened(),
+      tenure: () => this.#awaitTenure(),
+      fromRaft: (error) => this.#fromRaft(error),
+    });
+  }
+
+  async #open(): Promise<void> {
+    const { identity, dataDir, machine, clock, rng, log, onFatal, tickMs, snapshotEntries } = this.#options;
+    const node = await RaftNode.open({
+      id: identity.memberId,
+      directory: raftDirectory(dataDir),
+      machine: new Machine(this.#members, machine, () => this.#membersChanged()),
+      transport: this.#transport,
+      clock,
+      random: (n) => rng.below(n),
+      bootstrap: foundingConfState,
+      onFatal,
+      log,
+      ...(tickMs === undefined ? {} : { tickMs }),
+      ...(snapshotEntries === undefined ? {} : { snapshotEntries }),
+    });
+    this.#node = node;
+    this.#transport.attach(node);
+    this.#membersChanged();
+    node.onLeadership(({ lead, term, leading }) => {
+      if (lead === 0 && this.#leaderId !== 0) this.#leaderlessSinceMs = clock.monotonic();
+      this.#leaderId = lead;
+      this.#tenures.lead(leading ? term : undefined);
+      this.#changed();
+    });
+  }
+
+  get clusterId(): string {
+    return this.#options.identity.clusterId;
+  }
+
+  get clusterName(): string {
+    return this.#options.identity.cluster;
+  }
+
+  get epoch(): number {
+    return this.#options.identity.epoch;
+  }
+
+  get self(): Member {
+    const { memberId: id, name, address, httpAddress, nonce } = this.#options.identity;
+    return this.#members.get(id) ?? { id, name, address, httpAddress, nonce, learner: false };
+  }
+
+  members(): readonly Member[] {
+    return this.#members.all();
+  }
+
+  leader(): Member | undefined {
+    return this.#leaderId === 0 ? undefined : this.#members.get(this.#leaderId);
+  }
+
+  tenure(): Tenure | undefined {
+    return this.#tenures.current;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  health(): { ready: boolean; message: string } {
+    if (this.#removed) return { ready: false, message: "this manager was removed from the cluster" };
+    const { applied, commit, diskProblem } = this.#opened().status();
+    if (this.#leaderId === 0) {
+      const seconds = Math.round((this.#options.clock.monotonic() - this.#leaderlessSinceMs) / 1_000);
+      return {
+        ready: false,
+        message: `no leader for ${seconds} s: ${reachableIn(this.self, this.#members, this.#transport.peers())}`,
+      };
+    }
+    if (this.#tenures.problem !== "")
+      return { ready: false, message: `this manager leads and waits for the fence: ${this.#tenures.problem}` };
+    if (applied < commit)
+      // The usual distance is a few entries; a manager that has just started reads its log.
+      return commit - applied > 1_000
+        ? { ready: false, message: `reading the log: ${commit - applied} entries are left` }
+        : { ready: true, message: "in consensus" };
+    return diskProblem === undefined
+      ? { ready: true, message: "in consensus" }
+      : { ready: false, message: diskProblem };
+  }
+
+  async propose(data: Uint8Array): Promise<unknown> {
+    if (data.length > entryBytesMax)
+      throw new ClusterError(
+        "resource_exhausted",
+        `an entry of ${data.length} bytes is too large: at most ${entryBytesMax}`,
+      );
+    try {
+      return await this.#opened().propose(data);
+    } catch (error) {
+      throw this.#fromRaft(error);
+    }
+  }
+
+  async barrier(signal?: AbortSignal): Promise<void> {
+    try {
+      await withDeadline(
+        this.#options.clock,
+        barrierMsMax,
+        "the managers",
+        (ended) => this.#opened().readBarrier(ended),
+        signal,
+      );
+    } catch (error) {
+      signal?.throwIfAborted();
+      const known = this.#fromRaft(error);
+      // Whatever it was, the read was not made and can be asked again.
+      throw known instanceof ClusterError && known.code === "deadline_exceeded"
+        ? new ClusterError("unavailable", `no consistent read: ${this.#whyNoQuorum()}`, { cause: error })
+        : known;
+    }
+  }
+
+  status(): ClusterStatus {
+    const { identity } = this.#options;
+    return clusterStatus({
+      identity,
+      members: this.#members,
+      node: this.#opened().status(),
+      peers: this.#transport.peers(),
+      health: this.health(),
+    });
+  }
+
+  removeManager(manager: string, force: boolean): Promise<Member> {
+    return this.#membership.remove(manager, force);
+  }
+
+  transferLeadership(manager: string): Promise<void> {
+    return this.#membership.transfer(manager);
+  }
+
+  join(request: JoinRequest): Promise<JoinResponse> {
+    return this.#membership.join(request);
+  }
+
+  /** For `server.addService(raftService, …)`. */
+  handlers(handlers: Handlers): UntypedServiceImplementation {
+    return this.#transport.handlers(handlers, (request) => this.join(request));
+  }
+
+  /** Members that this manager has a connection with, itself included. */
+  reachable(): number {
+    return 1 + this.#transport.peers().filter(({ connected }) => connected).length;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
+    this.#membership.close();
+    this.#tenures.close();
+    await this.#node?.close();
+    await this.#transport[Symbol.asyncDispose]();
+    this.#listeners.clear();
+  }
+
+  #opened(): RaftNode {
+    if (this.#node === undefined) throw new ClusterError("unavailable", "this manager is starting");
+    return this.#node;
+  }
+
+  /** This manager's tenure; as one that has just been elected it waits for it. `not_leader` elsewhere. */
+  async #awaitTenure(): Promise<Tenure> {
+    const isElected = () => this.#leaderId === this.#options.identity.memberId;
+    if (this.tenure() === undefined && isElected())
+      await withDeadline(this.#options.clock, tenureMsMax, "the beginning of this manager's tenure", () =>
+        this.#until(() => this.tenure() !== undefined || !isElected()),
+      ).catch((error: unknown) => {
+        throw new ClusterError("unavailable", `this manager was just elected, and is not ready to lead`, {
+          cause: error,
+        });
+      });
+    const tenure = this.tenure();
+    if (tenure === undefined) throw notLeader(this.leader()?.address);
+    return tenure;
+  }
+
+  #until(holds: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const look = () => {
+        if (!holds() && !this.#closed) return;
+        stop();
+        resolve();
+      };
+      const stop = this.onChange(look);
+      look();
+    });
+  }
+
+  #whyNoQuorum(): string {
+    return this.#leaderId === 0
+      ? this.health().message
+      : `no quorum confirms it in time: ${reachableIn(this.self, this.#members, this.#transport.peers())}`;
+  }
+
+  #fromRaft(error: unknown): unknown {
+    const known = fromRaftError(error, (id) => this.#members.get(id)?.address);
+    if (known instanceof ClusterError && known.code === "unavailable" && this.#leaderId === 0 && !this.#closed)
+      return new ClusterError("unavailable", this.health().message, { cause: error });
+    return known;
+  }
+
+  #membersChanged(): void {
+    // While the log is read at the start there is no node yet, and nobody is dialled for members of long ago.
+    if (this.#node === undefined) return;
+    this.#transport.setMembers(this.#members.all());
+    if (this.#members.isGone(this.#options.identity.memberId))
+      this.#onRemoved(`manager ${this.#options.identity.memberId} was removed from the cluster`);
+    this.#changed();
+  }
+
+  #onRemoved(message: string): void {
+    if (this.#removed || this.#closed) return;
+    this.#removed = true;
+    this.#options.onRemoved(message);
+  }
+
+  #changed(): void {
+    this.#membership.wake();
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener();
+      } catch (error) {
+        this.#options.log.error({ err: error, error: messageOf(error) }, "a listener of the consensus failed");
+      }
+    }
+  }
+}
