@@ -4,9 +4,10 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../lib/mod.js";
 import { deploy } from "./deploy.js";
 import { type Benchmark, ratio, table } from "./figure.js";
+import { raft } from "./raft/mod.js";
 import { startup } from "./startup.js";
 
-const benchmarks: readonly Benchmark[] = [deploy, startup];
+const benchmarks: readonly Benchmark[] = [deploy, raft, startup];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

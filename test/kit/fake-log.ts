@@ -2,6 +2,7 @@
 // It keeps what the real one promises and no more: followers apply later, answers can be lost.
 
 import { ClusterError } from "../../lib/mod.js";
+import type { Tenure } from "../../manager/store/leadership.js";
 import type { StoreLog } from "../../manager/store/raft/log.js";
 import type { RaftStore } from "../../manager/store/raft/raft.js";
 
@@ -94,8 +95,8 @@ export class FakeMember implements StoreLog {
     return this.#log.leader?.self;
   }
 
-  tenure(): { term: number; signal: AbortSignal } | undefined {
-    return this.#tenure && { term: this.#tenure.term, signal: this.#tenure.ending.signal };
+  tenure(): Tenure | undefined {
+    return this.#tenure && { epoch: 1, term: this.#tenure.term, signal: this.#tenure.ending.signal };
   }
 
   status(): { term: number } {

@@ -1,0 +1,109 @@
+// Three members each, as processes with data directories side by side on one disk.
+
+import { type ChildProcess, fork, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
+
+const members = 3;
+const readyMs = 30_000;
+
+export interface Cluster extends AsyncDisposable {
+  /** host:port of the member that leads. */
+  leader: string;
+  processes: readonly ChildProcess[];
+}
+
+/** Ports that were free a moment ago. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}
+
+async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
+  const endMs = performance.now() + readyMs;
+  while (performance.now() < endMs) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await delay(100);
+  }
+  throw new Error(`not within ${readyMs / 1000} s: ${what}`);
+}
+
+function disposable(processes: readonly ChildProcess[]) {
+  return async () => {
+    await Promise.all(
+      processes.map(async (child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return;
+        const gone = once(child, "exit");
+        child.kill("SIGKILL");
+        await gone;
+      }),
+    );
+  };
+}
+
+export async function startOurs(directory: string): Promise<Cluster> {
+  const addresses = (await freePorts(members)).map((port) => `127.0.0.1:${port}`);
+  const [first = ""] = addresses;
+  const program = fileURLToPath(new URL("member.js", import.meta.url));
+  const processes: ChildProcess[] = [];
+  const dispose = disposable(processes);
+  try {
+    for (const [i, address] of addresses.entries())
+      processes.push(fork(program, [join(directory, `ours-${i}`), address, ...(i === 0 ? [] : [first])]));
+    const leader = await until("three members of ours that vote", async () => {
+      const [child] = processes;
+      if (child === undefined) return undefined;
+      const answer = once(child, "message", { signal: AbortSignal.timeout(2_000) });
+      child.send("status");
+      const [status] = (await answer.catch(() => [undefined])) as [ClusterStatus | undefined];
+      const voters = status?.managers.filter(({ voter, reachable }) => voter && reachable) ?? [];
+      return voters.length === members ? voters.find((member) => member.leader)?.address : undefined;
+    });
+    return { leader, processes, [Symbol.asyncDispose]: dispose };
+  } catch (failure) {
+    await dispose();
+    throw failure;
+  }
+}
+
+export async function startEtcd(directory: string): Promise<Cluster> {
+  const ports = await freePorts(members * 2);
+  const at = (i: number) => `http://127.0.0.1:${ports[i]}`;
+  const peer = (i: number) => at(members + i);
+  const cluster = Array.from({ length: members }, (_, i) => `m${i}=${peer(i)}`).join(",");
+  const processes = Array.from({ length: members }, (_, i) =>
+    spawn(
+      "etcd",
+      [
+        ["--name", `m${i}`, "--data-dir", join(directory, `etcd-${i}`)],
+        ["--listen-client-urls", at(i), "--advertise-client-urls", at(i)],
+        ["--listen-peer-urls", peer(i), "--initial-advertise-peer-urls", peer(i)],
+        ["--initial-cluster", cluster, "--initial-cluster-state", "new", "--logger", "zap", "--log-level", "error"],
+      ].flat(),
+      { stdio: "ignore" },
+    ),
+  );
+  const dispose = disposable(processes);
+  try {
+    // The member whose id is the leader's says so in its metrics.
+    const leader = await until("an etcd leader", async () => {
+      for (let i = 0; i < members; i += 1) {
+        const answer = await fetch(`${at(i)}/metrics`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
+        if (/^etcd_server_is_leader 1$/m.test((await answer?.text()) ?? "")) return at(i).replace("http://", "");
+      }
+      return undefined;
+    });
+    return { leader, processes, [Symbol.asyncDispose]: dispose };
+  } catch (failure) {
+    await dispose();
+    throw failure;
+  }
+}
