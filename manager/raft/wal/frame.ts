@@ -132,6 +132,7 @@ export function proofOfSync(segment: Uint8Array, sequence: number, from: number,
 /** Where the last byte that is not zero ends, at `from` or after it; `from` when there is none. */
 export function endOfData(bytes: Uint8Array, from: number): number {
   let end = bytes.length;
+  if (end <= from) return from;
   // Whole words where the memory allows it: a fresh segment is 64 MiB of zeros.
   while (end > from && (bytes.byteOffset + end) % unit !== 0) {
     if (bytes[end - 1] !== 0) return end;

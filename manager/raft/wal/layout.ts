@@ -49,6 +49,12 @@ export function backupFile(sequence: number, at: number, count: number): string 
   return `torn-${pad(sequence, digits)}-${pad(at, 12)}-${pad(count, 4)}.bak`;
 }
 
+/** The count of a backup of this place; undefined for any other file. */
+export function backupCount(file: string, sequence: number, at: number): number | undefined {
+  const match = backupName.exec(file);
+  return match !== null && Number(match[1]) === sequence && Number(match[2]) === at ? Number(match[3]) : undefined;
+}
+
 export function isBackup(file: string): boolean {
   return backupName.test(file);
 }

@@ -3,6 +3,7 @@
 import type { DiskImage, DiskOp } from "./disk.js";
 import { endOfData, frameBytes, type FrameHeader, frameKinds, proofOfSync, readBody, readHeader } from "./frame.js";
 import {
+  backupCount,
   backupFile,
   backupsMax,
   isBackup,
@@ -78,15 +79,22 @@ function readAll(image: DiskImage, snapshotExists: SnapshotExists): Found {
       refuseDamage(name, bytes, reader.tail.at);
       repairs.push(...cutTail(image, name, bytes, reader.tail.at, end));
       notes.push(
-        `${name.file}: the last write, at byte ${reader.tail.at}, was cut short by a crash and never acknowledged; ` +
-          `${end - reader.tail.at} bytes of it were set aside and removed`,
+        `${name.file}: the last write, at byte ${reader.tail.at}, was cut short by a crash, as nothing shows that it was ever synced; ` +
+          `its ${end - reader.tail.at} bytes are set aside in a torn-….bak and removed from the log`,
       );
     }
     repairs.push(...makeDurable(name.file, bytes, reader));
   });
   const log = reader.log;
   if (log === undefined) throw new Refusal("there is no segment of a log", rejoin);
-  checkWhole(log, snapshotExists);
+  try {
+    checkWhole(log, snapshotExists);
+  } catch (error) {
+    // A tail that is cut by rule may have been the damage of something that mattered.
+    if (error instanceof Refusal && notes.length > 0)
+      throw new Refusal(`${error.message}; ${notes.join("; ")}`, error.fix);
+    throw error;
+  }
   // Entries are views of whole segments so far.
   log.detach((entry) => {
     const encoded = entry.encoded?.slice() ?? new Uint8Array();
@@ -273,8 +281,10 @@ const zerosAtOnce = 64 * 1024;
 
 /** The backup is durable before anything is overwritten: whoever is interrupted here finds the same again, or less. */
 function cutTail(image: DiskImage, name: SegmentName, bytes: Uint8Array, from: number, to: number): DiskOp[] {
-  let count = 0;
-  while (image.has(backupFile(name.sequence, from, count))) count++;
+  const backups = [...image.keys()].filter(isBackup).sort();
+  // Never over one that is there: it may hold more than what is left now.
+  const newest = backups.findLast((file) => backupCount(file, name.sequence, from) !== undefined) ?? "";
+  const count = (backupCount(newest, name.sequence, from) ?? -1) + 1;
   const backup = backupFile(name.sequence, from, count);
   const ops: DiskOp[] = [
     { op: "create", file: backup, bytes: 0 },
@@ -287,7 +297,6 @@ function cutTail(image: DiskImage, name: SegmentName, bytes: Uint8Array, from: n
     ops.push({ op: "write", file: name.file, at, parts: [zeros.subarray(0, Math.min(zerosAtOnce, to - at))] });
   }
   ops.push({ op: "sync", file: name.file });
-  const backups = [...image.keys()].filter(isBackup).sort();
   for (const file of backups.slice(0, Math.max(0, backups.length + 1 - backupsMax))) {
     ops.push({ op: "remove", file });
   }

@@ -1,0 +1,95 @@
+// One process per directory. The lock names its owner by pid and start time, so that one left behind by a crash, also
+// of another boot or in another container with the same pids, does not stand in the way.
+
+import { join } from "node:path";
+import { errorCode, type FileSystem } from "./file-system.js";
+
+export const lockFile = "lock";
+
+/** Another process works on the directory. */
+export class DirectoryLockedError extends Error {
+  override name = "DirectoryLockedError";
+
+  constructor(directory: string, owner: string) {
+    super(
+      `${directory} is in use by ${owner}: two processes on one log destroy it. End that process, or give this one a ` +
+        `directory of its own. If it is of another machine or container and has ended, remove the file "${lockFile}" there.`,
+    );
+  }
+}
+
+/** Throws a DirectoryLockedError. What comes back releases the lock. */
+export function lockDirectory(fs: FileSystem, directory: string): () => void {
+  const path = join(directory, lockFile);
+  const mine = owner(fs, process.pid);
+  for (let attempt = 0; attempt < 3; attempt++) {
+    try {
+      const fd = fs.openSync(path, "wx");
+      try {
+        fs.writeSync(fd, mine);
+      } finally {
+        fs.closeSync(fd);
+      }
+      return () => release(fs, path, mine);
+    } catch (error) {
+      if (errorCode(error) !== "EEXIST") throw error;
+    }
+    takeAway(fs, directory, path);
+  }
+  throw new DirectoryLockedError(directory, "processes that start at the same time");
+}
+
+/** Removes a lock whose owner is gone. */
+function takeAway(fs: FileSystem, directory: string, path: string): void {
+  const found = readIfThere(fs, path);
+  if (found === undefined) return;
+  const pid = Number(/^pid (\d+)/.exec(found)?.[1] ?? 0);
+  // An unfinished lock is of a process that starts right now, or crashed then.
+  if (pid > 0 && isOwner(fs, pid, found)) {
+    throw new DirectoryLockedError(directory, `process ${pid}`);
+  }
+  // By another name first: who was faster may have put its own lock here.
+  const aside = `${path}.${process.pid}`;
+  try {
+    fs.renameSync(path, aside);
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return;
+    throw error;
+  }
+  if (readIfThere(fs, aside) !== found) {
+    fs.renameSync(aside, path);
+    throw new DirectoryLockedError(directory, "another process that starts at the same time");
+  }
+  fs.unlinkSync(aside);
+}
+
+function isOwner(fs: FileSystem, pid: number, lock: string): boolean {
+  try {
+    process.kill(pid, 0);
+  } catch (error) {
+    if (errorCode(error) === "ESRCH") return false;
+  }
+  return owner(fs, pid) === lock;
+}
+
+/** The boot and the start within it make a pid unique; systems without /proc have the pid alone. */
+function owner(fs: FileSystem, pid: number): string {
+  const boot = readIfThere(fs, "/proc/sys/kernel/random/boot_id")?.trim() ?? "-";
+  const stat = readIfThere(fs, `/proc/${pid}/stat`);
+  // The name, in parentheses, may hold anything; the start is the 20th field after it.
+  const start = stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "-";
+  return `pid ${pid} started ${start} boot ${boot}\n`;
+}
+
+function release(fs: FileSystem, path: string, mine: string): void {
+  if (readIfThere(fs, path) === mine) fs.unlinkSync(path);
+}
+
+function readIfThere(fs: FileSystem, path: string): string | undefined {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch (error) {
+    if (errorCode(error) === "ENOENT" || errorCode(error) === "ESRCH") return undefined;
+    throw error;
+  }
+}
