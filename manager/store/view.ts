@@ -1,17 +1,7 @@
 // All objects in memory with their secondary indexes. A commit costs as much as it changes, whatever the tables'
 // size: nothing is copied, and an index keeps one entry per object.
 
-import {
-  type Cluster,
-  type Node,
-  type Objects,
-  type Revision,
-  type Rollout,
-  type Service,
-  type Table,
-  type Task,
-  tables,
-} from "../../proto/mod.js";
+import type { Cluster, Node, Objects, Revision, Rollout, Service, Table, Task } from "../../proto/mod.js";
 import type { Change, Commit, TableView, View } from "./store.js";
 
 /** Any view, seen as its tables: what code that is generic over the table's name indexes. */
@@ -147,7 +137,12 @@ export class LiveView implements View {
 
   /** Becomes what `other` is, at once and however much that is; `other` is not to be used any more. */
   takeOver(other: LiveView): void {
-    for (const table of tables) takeOverTable(this, other, table);
+    this.clusters.objects = other.clusters.objects;
+    this.services.objects = other.services.objects;
+    this.revisions.objects = other.revisions.objects;
+    this.tasks.objects = other.tasks.objects;
+    this.nodes.objects = other.nodes.objects;
+    this.rollouts.objects = other.rollouts.objects;
     this.#servicesByName.takeOver(other.#servicesByName);
     this.#revisionsByService.takeOver(other.#revisionsByService);
     this.#tasksByService.takeOver(other.#tasksByService);
@@ -160,10 +155,6 @@ export class LiveView implements View {
     if (change.after !== undefined) objects.set(change.after.meta.id, change.after);
     else if (change.before !== undefined) objects.delete(change.before.meta.id);
   }
-}
-
-function takeOverTable<K extends Table>(view: LiveView, other: LiveView, table: K): void {
-  liveTables(view)[table].objects = liveTables(other)[table].objects;
 }
 
 function liveTables(view: LiveView): { readonly [K in Table]: LiveTable<Objects[K]> } {

@@ -33,9 +33,14 @@ export class FakeLog {
 
   /** A member whose machine is the store's; the first one leads. */
   join(store: RaftStore): FakeMember {
-    const member = new FakeMember(this, this.members.length + 1, store.machine);
-    this.members.push(member);
+    const member = this.add(store.machine);
     store.attach(member);
+    return member;
+  }
+
+  add(machine: RaftStore["machine"]): FakeMember {
+    const member = new FakeMember(this, this.members.length + 1, machine);
+    this.members.push(member);
     if (this.leader === undefined) this.elect(member);
     return member;
   }

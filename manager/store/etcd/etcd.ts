@@ -1,13 +1,16 @@
 // The etcd engine: objects live in a real etcd, 3.4 or later, and every manager holds all of them in memory.
 // Reads are of that view; writes are etcd transactions; leadership is not etcd's business.
 
+import { setMaxListeners } from "node:events";
 import { type Clock, ClusterError, type Logger, type Rng, messageOf } from "../../../lib/mod.js";
 import { Committer, type EncodedWrite } from "../committer.js";
 import { type HistoryLimits, History } from "../history.js";
+import { type Leadership, tenureWithin } from "../leadership.js";
 import type { Commit, Store, Transaction, View } from "../store.js";
 import { EtcdClient } from "./client.js";
 import { SharedQuestion } from "../shared-question.js";
 import { Feed } from "./feed.js";
+import { Fence, type FenceOptions } from "./fence.js";
 import { Keys } from "./keys.js";
 import { Replica } from "./replica.js";
 import { Writer } from "./writer.js";
@@ -31,6 +34,8 @@ export interface EtcdStoreOptions {
   log: Logger;
   /** How much watch() can go back. */
   history?: HistoryLimits;
+  /** Who leads, and whom to tell when another leader writes. Without it anybody may write: for tests of the store alone. */
+  fence?: FenceOptions;
   /** Whether own commits are taken over before the watch brings them, where that is provably the same; default true. */
   applyOwn?: boolean;
 }
@@ -48,6 +53,7 @@ class EtcdStore implements Store {
   readonly #replica: Replica;
   readonly #history: History;
   readonly #feed: Feed;
+  readonly #fence: { fence: Fence; leadership: Leadership } | undefined;
   readonly #writer: Writer;
   readonly #committer: Committer;
   /** The revision of the newest transaction that etcd has. */
@@ -63,6 +69,8 @@ class EtcdStore implements Store {
 
   constructor(options: EtcdStoreOptions) {
     const { clock, rng, log } = options;
+    // Every barrier under way listens; more than ten is no leak.
+    setMaxListeners(0, this.#reading.signal, this.#writing.signal);
     this.#clock = clock;
     this.#history = new History(options.history);
     const keys = new Keys(options.cluster);
@@ -71,7 +79,18 @@ class EtcdStore implements Store {
     const parts = { client: this.#client, replica: this.#replica, keys, clock, rng, log };
     this.#followedAtMs = clock.monotonic();
     this.#feed = new Feed(parts, () => this.#changed());
-    this.#writer = new Writer({ ...parts, signal: this.#writing.signal, applyOwn: options.applyOwn ?? true });
+    const signal = this.#writing.signal;
+    if (options.fence !== undefined)
+      this.#fence = {
+        fence: new Fence({ ...options.fence, client: this.#client, key: keys.fence, clock, log, signal }),
+        leadership: options.fence.leadership,
+      };
+    this.#writer = new Writer({
+      ...parts,
+      signal,
+      fence: this.#fence?.fence,
+      applyOwn: options.applyOwn ?? true,
+    });
     this.#committer = new Committer(this.#replica.view, {
       writable: () => this.#writable(),
       commit: (writes) => this.#commit(writes),
@@ -158,13 +177,27 @@ class EtcdStore implements Store {
     try {
       return await this.#writer.commit(writes);
     } catch (error) {
-      // Known at once by health(), and by the next update, which waits for etcd instead of trying.
-      if (!this.#writing.signal.aborted) this.#feed.lostQuorum(error);
+      // Known at once by health(), and by the next update, which waits for etcd instead of trying. A leader that has
+      // been followed by another says nothing about etcd.
+      const refused = error instanceof ClusterError && error.code === "not_leader";
+      if (!refused && !this.#writing.signal.aborted) this.#feed.lostQuorum(error);
       throw error;
     }
   }
 
   async #writable(): Promise<void> {
+    // First of all: who does not lead has no business with etcd, whatever its state.
+    const leading = this.#fence;
+    const { signal } = this.#writing;
+    if (leading !== undefined) await tenureWithin(leading.leadership, this.#clock, writableBudgetMs, signal);
+    await this.#usable();
+    if (leading === undefined) return;
+    // Waiting took time: it is the tenure of now that counts.
+    const tenure = await tenureWithin(leading.leadership, this.#clock, writableBudgetMs, signal);
+    await this.#writer.begin(leading.fence, tenure);
+  }
+
+  async #usable(): Promise<void> {
     const usable = () => {
       const { loaded, quorum, refused } = this.#feed.state;
       return this.#closing !== undefined || refused || (loaded && quorum);

@@ -1,6 +1,7 @@
 // Where things are in etcd: everything of a cluster under one prefix.
 //   /flotilla/<cluster>/<table>/<id>   an object
 //   /flotilla/<cluster>/names          written by every transaction that gives a service a name
+//   /flotilla/<cluster>/fence          which leader may write
 //   /flotilla/<cluster>/txn/<writer>   the last transaction of one open store
 
 import { type Table, tables } from "../../../proto/mod.js";
@@ -20,6 +21,7 @@ export class Keys {
   /** After the last key with the prefix. */
   readonly end: Buffer;
   readonly names: Buffer;
+  readonly fence: Buffer;
   /** The first and the end of the markers. */
   readonly markers: { first: Buffer; end: Buffer };
 
@@ -29,6 +31,7 @@ export class Keys {
     // "0" follows "/" in ASCII.
     this.end = Buffer.from(`/flotilla/${cluster}0`);
     this.names = Buffer.from(`${this.prefix}names`);
+    this.fence = Buffer.from(`${this.prefix}fence`);
     this.markers = { first: Buffer.from(`${this.prefix}txn/`), end: Buffer.from(`${this.prefix}txn0`) };
   }
 

@@ -5,7 +5,7 @@ import { ClusterError, messageOf } from "../../../lib/mod.js";
 import { type Objects, type Table, tables } from "../../../proto/mod.js";
 import { type EncodedWrite, decodeObject } from "../committer.js";
 import type { History } from "../history.js";
-import type { Change } from "../store.js";
+import type { Change, Commit } from "../store.js";
 import { LiveView, tablesOf } from "../view.js";
 import type { KeyMeaning, Keys } from "./keys.js";
 
@@ -77,7 +77,7 @@ export class Replica {
     return true;
   }
 
-  /** Everything that etcd held at `revision`: what differs is one commit. */
+  /** Everything that etcd held at `revision`: what differs is one commit for subscribers; watches start again. */
   reset(revision: number, entries: Iterable<Entry>): void {
     // Own transactions may have come in while it was being read.
     if (revision < this.#applied) return;
@@ -97,7 +97,7 @@ export class Replica {
     for (const table of tables)
       for (const { meta } of tablesOf(this.view)[table].values())
         if (present.get(table)?.has(meta.id) !== true) changes.push(this.view.changeTo(table, meta.id, undefined));
-    this.#advance(revision, changes);
+    this.#advance(revision, changes, (commit) => this.#history.cut(commit));
   }
 
   /** Resolves true once `holds`, looking after every change; false when the signal aborts first. */
@@ -119,12 +119,16 @@ export class Replica {
     });
   }
 
-  #advance(revision: number, changes: Change[]): void {
+  #advance(
+    revision: number,
+    changes: Change[],
+    remember: (commit: Commit) => void = (commit) => this.#history.add(commit),
+  ): void {
     this.#applied = revision;
     if (changes.length > 0) {
       const commit = { revision, changes };
       this.view.apply(commit);
-      this.#history.add(commit);
+      remember(commit);
     }
     for (const look of Array.from(this.#waiting)) look();
   }

@@ -7,6 +7,8 @@
 
 import { type Clock, ClusterError, type Logger, type Rng, messageOf } from "../../../lib/mod.js";
 import type { ICompare, IRequestOp, ITxnRequest, ITxnResponse } from "etcd3";
+import type { Tenure } from "../leadership.js";
+import type { Fence } from "./fence.js";
 import type { EncodedWrite } from "../committer.js";
 import { tablesOf } from "../view.js";
 import { CallFailure, type EtcdClient } from "./client.js";
@@ -43,6 +45,8 @@ export interface WriterOptions {
   log: Logger;
   /** Ends what is under way. */
   signal: AbortSignal;
+  /** Without one anybody may write: for tests of the store alone. */
+  fence: Fence | undefined;
   /** Whether to take over own commits before the watch brings them. */
   applyOwn: boolean;
 }
@@ -60,17 +64,30 @@ export class Writer {
     this.#markerKey = options.keys.marker(this.#writer);
   }
 
+  /** Takes the fence for a tenure; then the view shows everything that earlier leaders wrote, and will ever have written. */
+  async begin(fence: Fence, tenure: Tenure): Promise<void> {
+    const { clock, replica } = this.#options;
+    const revision = await fence.take(tenure, clock.monotonic() + commitBudgetMs);
+    if (await this.#within(deliveryBudgetMs, () => replica.applied >= revision)) return;
+    throw new ClusterError(
+      "unavailable",
+      `etcd: what earlier leaders wrote has not come by the watch within ${deliveryBudgetMs} ms`,
+    );
+  }
+
   /** See Backend.commit. */
   async commit(writes: readonly EncodedWrite[]): Promise<boolean> {
-    const { clock, replica } = this.#options;
+    const { clock, fence, replica } = this.#options;
     const deadline = clock.monotonic() + commitBudgetMs;
+    // Of the tenure that the updates ran in, to the end: under a later one they would have to run again.
+    const fencing = fence === undefined ? [] : [fence.guard()];
     // The versions of the moment of the call: what the updates saw.
     const seen = this.#guardsOf(writes);
     const names = seen.some(({ key }) => key.equals(this.#options.keys.names));
     for (;;) {
-      const marker = await this.#establishMarker(deadline);
-      const attempt = this.#attempt(writes, [{ key: this.#markerKey, modRevision: marker }, ...seen], names);
-      const outcome = await this.#make(attempt, deadline);
+      const marker = await this.#establishMarker(fencing, deadline);
+      const guards = [...fencing, { key: this.#markerKey, modRevision: marker }, ...seen];
+      const outcome = await this.#make(this.#attempt(writes, guards, names), fencing, deadline);
       if (outcome.kind === "committed") {
         this.#marker = outcome.revision;
         if (this.#options.applyOwn) replica.applyOwn(outcome.revision, writes, { writer: this.#writer, names });
@@ -78,6 +95,7 @@ export class Writer {
         return true;
       }
       if (outcome.kind === "refused") {
+        this.#requireFence(fencing, outcome.found);
         const found = outcome.found.get(this.#markerKey.toString()) ?? 0;
         if (found !== marker) this.#marker = found === 0 ? undefined : found;
         const stale = seen.filter(({ key, modRevision }) => (outcome.found.get(key.toString()) ?? 0) !== modRevision);
@@ -112,7 +130,7 @@ export class Writer {
     return Number(kvs[0]?.mod_revision ?? 0);
   }
 
-  /** What must not have changed for the writes to be right. The leader's fence is one more of these. */
+  /** What must not have changed for the writes to be right. */
   #guardsOf(writes: readonly EncodedWrite[]): Guard[] {
     const { keys, replica } = this.#options;
     const guards: Guard[] = writes.map(({ table, id }) => ({
@@ -141,7 +159,7 @@ export class Writer {
       request: {
         compare: guards.map(modEquals),
         success,
-        failure: guards.map(({ key }) => ({ request_range: { key, keys_only: true } })),
+        failure: guards.map(({ key }) => rangeOf(key)),
       },
     };
   }
@@ -149,6 +167,7 @@ export class Writer {
   /** Sends one attempt and finds out what became of it. */
   async #make(
     attempt: Attempt,
+    fencing: readonly Guard[],
     deadline: number,
   ): Promise<
     | { kind: "committed"; revision: number }
@@ -167,7 +186,7 @@ export class Writer {
           throw new ClusterError("unavailable", `etcd: ${failure.message}`, { cause: failure });
         if (!failure.neverMade) {
           log.info({ error: failure.message }, "a write got no answer: reading back");
-          return await this.#readBack(attempt, deadline, failure);
+          return await this.#readBack(attempt, fencing, deadline, failure);
         }
         await client.pause(tries, deadline, signal);
       }
@@ -176,28 +195,33 @@ export class Writer {
 
   async #readBack(
     attempt: Attempt,
+    fencing: readonly Guard[],
     deadline: number,
     cause: CallFailure,
   ): Promise<{ kind: "committed"; revision: number } | { kind: "void" }> {
     const { client, signal, log } = this.#options;
     const id = Buffer.from(attempt.id);
     const request: ITxnRequest = {
-      compare: [{ key: this.#markerKey, result: "Equal", target: "Value", value: id }],
-      success: [{ request_range: { key: this.#markerKey } }],
       // Repeated, this finds its own mark and not the id: still not made.
-      failure: [{ request_put: { key: this.#markerKey, value: Buffer.from(`void ${attempt.id}`) } }],
+      compare: [{ key: this.#markerKey, result: "NotEqual", target: "Value", value: id }, ...fencing.map(modEquals)],
+      success: [{ request_put: { key: this.#markerKey, value: Buffer.from(`void ${attempt.id}`) } }],
+      failure: [{ request_range: { key: this.#markerKey } }, ...fencing.map(({ key }) => rangeOf(key))],
     };
     try {
       for (let tries = 1; ; tries += 1) {
         try {
           const answer = await client.txn(request, deadline, signal);
-          if (answer.succeeded) {
-            const revision = Number(answer.responses[0]?.response_range.kvs[0]?.mod_revision);
+          const marker = answer.succeeded ? undefined : answer.responses[0]?.response_range.kvs[0];
+          if (marker?.value.equals(id) === true) {
+            const revision = Number(marker.mod_revision);
             log.info({ revision }, "the write had been made");
             return { kind: "committed", revision };
           }
-          this.#marker = Number(answer.header.revision);
           log.info("the write had not been made");
+          // Void by its marker, which is another's now; one that is gone was swept away, and is made anew.
+          this.#marker = answer.succeeded ? Number(answer.header.revision) : undefined;
+          // Or by the fence, which never again has the revision that it compares.
+          if (!answer.succeeded) this.#requireFence(fencing, foundIn(answer));
           return { kind: "void" };
         } catch (failure) {
           if (!(failure instanceof CallFailure) || (failure.neverMade && !failure.retryable)) throw failure;
@@ -205,6 +229,7 @@ export class Writer {
         }
       }
     } catch (failure) {
+      if (failure instanceof ClusterError && failure.code === "not_leader") throw failure;
       // What the marker holds is open too: look before the next transaction.
       this.#marker = undefined;
       throw new ClusterError(
@@ -216,24 +241,29 @@ export class Writer {
   }
 
   /** The marker's mod_revision, made if it is not there. Made apart, so that every write compares with a key of its own. */
-  async #establishMarker(deadline: number): Promise<number> {
+  async #establishMarker(fencing: readonly Guard[], deadline: number): Promise<number> {
     if (this.#marker !== undefined) return this.#marker;
     const { client, clock, signal } = this.#options;
     const request: ITxnRequest = {
-      compare: [modEquals({ key: this.#markerKey, modRevision: 0 })],
+      compare: [modEquals({ key: this.#markerKey, modRevision: 0 }), ...fencing.map(modEquals)],
       success: [{ request_put: { key: this.#markerKey, value: Buffer.from("open") } }],
-      failure: [{ request_range: { key: this.#markerKey, keys_only: true } }],
+      failure: [this.#markerKey, ...fencing.map(({ key }) => key)].map(rangeOf),
     };
     for (let tries = 1; ; tries += 1) {
       try {
         const answer = await client.txn(request, deadline, signal);
-        const found = answer.responses[0]?.response_range?.kvs[0]?.mod_revision;
-        this.#marker = Number(answer.succeeded ? answer.header.revision : found);
         if (answer.succeeded) {
+          this.#marker = Number(answer.header.revision);
           this.#options.replica.applyOwn(this.#marker, [], { writer: this.#writer, names: false });
-          await this.#sweep(clock.monotonic() + 1_000);
+          await this.#sweep(fencing, clock.monotonic() + 1_000);
+          return this.#marker;
         }
-        return this.#marker;
+        const found = foundIn(answer);
+        this.#requireFence(fencing, found);
+        // Made before, without an answer; or, seldom, swept away in between, and then it is made again.
+        this.#marker = found.get(this.#markerKey.toString());
+        if (this.#marker !== undefined) return this.#marker;
+        await client.pause(tries, deadline, signal);
       } catch (failure) {
         // Whether or not it was made: nothing of the caller's was, and it can be repeated.
         if (!(failure instanceof CallFailure)) throw this.#orClosing(failure);
@@ -244,7 +274,7 @@ export class Writer {
   }
 
   /** Takes away the oldest markers of stores that are likely gone. One that is not will make its marker again. */
-  async #sweep(deadline: number): Promise<void> {
+  async #sweep(fencing: readonly Guard[], deadline: number): Promise<void> {
     const { client, keys, log, replica, signal } = this.#options;
     const others = [...replica.markers].filter(([writer]) => writer !== this.#writer);
     const old = others.sort(([, a], [, b]) => a - b).slice(0, Math.max(0, others.length - markersMax));
@@ -253,7 +283,7 @@ export class Writer {
     try {
       await client.txn(
         {
-          compare: guards.map(modEquals),
+          compare: [...fencing, ...guards].map(modEquals),
           success: guards.map(({ key }) => ({ request_delete_range: { key } })),
         },
         deadline,
@@ -262,6 +292,13 @@ export class Writer {
     } catch (error) {
       log.debug({ error: messageOf(error) }, "old transaction markers stay for the next time");
     }
+  }
+
+  /** Throws when a transaction was refused because another leader has taken the fence. */
+  #requireFence(fencing: readonly Guard[], found: ReadonlyMap<string, number>): void {
+    const { fence } = this.#options;
+    const taken = fencing.some(({ key, modRevision }) => found.get(key.toString()) !== modRevision);
+    if (taken && fence !== undefined) throw fence.lostHeld();
   }
 
   async #delivered(revision: number): Promise<void> {
@@ -314,10 +351,19 @@ function readAnswer(
   answer: ITxnResponse,
 ): { kind: "committed"; revision: number } | { kind: "refused"; found: Map<string, number> } {
   if (answer.succeeded) return { kind: "committed", revision: Number(answer.header.revision) };
+  return { kind: "refused", found: foundIn(answer) };
+}
+
+/** The mod_revision of each key that a refused transaction looked at and found. */
+function foundIn(answer: ITxnResponse): Map<string, number> {
   const found = new Map<string, number>();
   for (const { response_range: range } of answer.responses)
     for (const { key, mod_revision: modRevision } of range.kvs) found.set(key.toString(), Number(modRevision));
-  return { kind: "refused", found };
+  return found;
+}
+
+function rangeOf(key: Buffer): IRequestOp {
+  return { request_range: { key, keys_only: true } };
 }
 
 function modEquals({ key, modRevision }: Guard): ICompare {

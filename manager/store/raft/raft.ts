@@ -1,9 +1,11 @@
 // The embedded engine: transactions are entries of the log that the managers share, and every manager holds all
 // objects in memory. Writes are made only by the manager that leads; reads are of the view, current after `barrier`.
 
+import { setMaxListeners } from "node:events";
 import { type Clock, ClusterError, toClusterError } from "../../../lib/mod.js";
 import { Committer, type EncodedWrite } from "../committer.js";
 import { type HistoryLimits, History } from "../history.js";
+import { newsOf, notLeader, tenureWithin } from "../leadership.js";
 import type { Commit, Store, Transaction, View } from "../store.js";
 import type { StoreLog } from "./log.js";
 import { type Applied, type Expected, RaftMachine, encodeTransaction } from "./machine.js";
@@ -48,6 +50,8 @@ class EmbeddedStore implements RaftStore {
   #number = 0;
 
   constructor({ clock, history }: RaftStoreOptions) {
+    // Everybody who waits for readiness listens; more than ten is no leak.
+    setMaxListeners(0, this.#closing.signal);
     this.#clock = clock;
     this.#history = new History(history, clock);
     this.machine = new RaftMachine(this.#history, clock);
@@ -98,7 +102,7 @@ class EmbeddedStore implements RaftStore {
       const log = this.#log;
       if (this.health().ready && (log?.leader()?.id !== log?.self.id || log?.tenure() !== undefined)) return;
       // Nobody tells when the log is attached or this manager has caught up.
-      await this.#news(log, lookEveryMs, signal);
+      await newsOf(log, this.#clock, lookEveryMs, signal, this.#closing.signal);
     }
   }
 
@@ -109,24 +113,15 @@ class EmbeddedStore implements RaftStore {
   }
 
   async #writable(): Promise<void> {
-    const deadline = this.#clock.monotonic() + tenureBudgetMs;
-    for (;;) {
-      if (this.#closing.signal.aborted) throw closed();
-      const log = this.#log;
-      if (log === undefined) throw starting();
-      if (log.tenure() !== undefined) return;
-      const left = deadline - this.#clock.monotonic();
-      // Just elected, and the tenure begins as soon as what earlier leaders left is applied; or it never does.
-      if (log.leader()?.id !== log.self.id || left <= 0) throw this.#notLeader(log);
-      await this.#news(log, left);
-    }
+    if (this.#log === undefined) throw starting();
+    await tenureWithin(this.#log, this.#clock, tenureBudgetMs, this.#closing.signal);
   }
 
   async #commit(writes: readonly EncodedWrite[]): Promise<boolean> {
     const log = this.#log;
     if (log === undefined) throw starting();
     const tenure = log.tenure();
-    if (tenure === undefined) throw this.#notLeader(log);
+    if (tenure === undefined) throw notLeader(log);
     this.#number += 1;
     const number = this.#number;
     const expected = this.machine.expect(tenure.term, number);
@@ -138,7 +133,7 @@ class EmbeddedStore implements RaftStore {
       const error = toClusterError(thrown);
       if (error.code !== "unknown_outcome") throw error;
       const outcome = await this.#decide(log, expected, error);
-      if (outcome === undefined) throw this.#notLeader(log);
+      if (outcome === undefined) throw notLeader(log);
       return outcome.committed;
     } finally {
       this.machine.forget(expected);
@@ -161,7 +156,7 @@ class EmbeddedStore implements RaftStore {
       while (expected.outcome === undefined && !budget.signal.aborted) {
         // In the term of the proposal itself a barrier shows nothing: the entry may still be on its way.
         if (log.status().term > expected.term && (await passed(log, budget.signal))) return expected.outcome;
-        await this.#news(log, lookEveryMs, budget.signal);
+        await newsOf(log, this.#clock, lookEveryMs, budget.signal);
       }
       if (expected.outcome === undefined) throw unknown;
       return expected.outcome;
@@ -189,33 +184,6 @@ class EmbeddedStore implements RaftStore {
       };
       answer.then(resolve, reject).finally(settled);
     });
-  }
-
-  /** Resolves after the next change that the log tells of, after `ms`, or when the store closes or the signal aborts. */
-  #news(log: StoreLog | undefined, ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const ends = [signal, this.#closing.signal];
-      const settle = () => {
-        cancel();
-        unsubscribe?.();
-        for (const end of ends) end?.removeEventListener("abort", settle);
-        resolve();
-      };
-      const cancel = this.#clock.after(ms, settle);
-      const unsubscribe = log?.onChange(settle);
-      for (const end of ends) end?.addEventListener("abort", settle, { once: true });
-      if (ends.some((end) => end?.aborted)) settle();
-    });
-  }
-
-  #notLeader(log: StoreLog): ClusterError {
-    const leader = log.leader();
-    if (leader !== undefined && leader.id !== log.self.id)
-      return new ClusterError("not_leader", `this manager does not lead; ${leader.address} does`, {
-        details: { leader: leader.address },
-      });
-    const { ready, message } = log.health();
-    return new ClusterError("unavailable", ready ? "raft: leadership is changing: try again" : message);
   }
 }
 
