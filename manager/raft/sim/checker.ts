@@ -407,8 +407,11 @@ export class Checker {
     view.applied = applied;
     if (newRole) this.#newRole(view, status);
     if (commitRose) {
-      if (role === "leader") this.#checkQuorum(view, status);
-      this.#seeCommit(view);
+      // Of a follower, what it commits is known when it is written or applied: until then it may be replacing entries.
+      if (role === "leader") {
+        this.#checkQuorum(view, status);
+        this.#seeCommit(view);
+      }
     }
     view.conf = status.confState;
     if (role === "leader")

@@ -81,7 +81,7 @@ describe("histories that could not", () => {
 });
 
 it("gives up where asked to, and says so", () => {
-  const history = Array.from({ length: 12 }, (_, i) => append(`${i}`, 0, 9));
+  const history = Array.from({ length: 12 }, (_, i) => write(`${i}`, 0, 9));
   expect(checkHistory([...history, read("nothing like it", 10, 11)], "", 500).linearizable).toBe("undecided");
 });
 

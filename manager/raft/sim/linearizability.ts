@@ -33,12 +33,25 @@ function after(state: string, operation: Operation): string | undefined {
   }
 }
 
+/**
+ * Without what constrains nothing: reads that nobody got an answer to, and changes of unknown outcome that no read shows.
+ * If an order with such a change fits, so does the same order without it: nothing that was read came after it and
+ * before the next write, or after it in a list.
+ */
+function relevant(history: readonly Operation[]): Operation[] {
+  const seen = new Set<string>();
+  for (const { kind, value, return: ret } of history)
+    if (kind === "read" && ret !== Infinity) for (const one of value.split(",")) seen.add(one);
+  return history.filter(
+    ({ kind, value, return: ret }) =>
+      ret !== Infinity || (kind !== "read" && value.split(",").some((one) => seen.has(one))),
+  );
+}
+
 /** `state` is what the key holds before the first operation. */
 export function checkHistory(history: readonly Operation[], state = "", statesMax = statesMaxDefault): Verdict {
-  // A read that nobody got an answer to constrains nothing.
-  const operations = history
-    .filter((operation) => operation.kind !== "read" || operation.return !== Infinity)
-    .sort((a, b) => a.call - b.call);
+  const operations = relevant(history).sort((a, b) => a.call - b.call);
+  const appendsOnly = operations.every(({ kind }) => kind !== "write");
   const count = operations.length;
   const words = Math.ceil(count / 32);
   const done = new Int32Array(words);
@@ -55,6 +68,12 @@ export function checkHistory(history: readonly Operation[], state = "", statesMa
   const toggle = (i: number): void => {
     done[i >> 5] = (done[i >> 5] ?? 0) ^ (1 << (i & 31));
   };
+
+  /** A list only grows: every read that is left has to begin with what is there. */
+  const leadsOn = (list: string): boolean =>
+    operations.every(
+      ({ kind, value }, i) => kind !== "read" || isDone(i) || value === list || value.startsWith(`${list},`),
+    );
 
   for (;;) {
     // Whatever is called after the first return among those left cannot be next.
@@ -74,7 +93,7 @@ export function checkHistory(history: readonly Operation[], state = "", statesMa
       if (operation === undefined || isDone(i)) continue;
       if (operation.call > firstReturn) break;
       const next = after(now, operation);
-      if (next === undefined) continue;
+      if (next === undefined || (appendsOnly && operation.kind === "append" && !leadsOn(next))) continue;
       toggle(i);
       const key = `${done.join()}|${next}`;
       if (visited.has(key)) {

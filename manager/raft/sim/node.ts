@@ -276,16 +276,6 @@ export class SimNode {
   #flush(life: Life): void {
     life.driver.flush();
     this.#maybeSnapshot(life);
-    const spare = life.wal.spareWanted();
-    if (spare !== undefined) {
-      const then = this.#lives;
-      // Beside everything else, as the log allows.
-      this.#world.time.after(this.#syncUnits(), () => {
-        if (then !== this.#lives) return;
-        for (const op of spare) this.disk.apply(op);
-        this.#mustReach(() => life.wal.spareMade());
-      });
-    }
   }
 
   /** What the operating system tells a process waits while the process stands still. */
@@ -432,9 +422,8 @@ export class SimNode {
 
   apply(entries: readonly Entry[]): void {
     const life = this.#living();
-    const { plan } = this.#world;
     this.#observe(life);
-    const units = plan.applyUnitsMax === 0 ? 0 : this.#rng.below(plan.applyUnitsMax + 1);
+    const units = this.#applyUnits();
     if (units === 0) {
       this.#applySlice(life, entries, 0, entries.length);
       return;
@@ -450,6 +439,11 @@ export class SimNode {
         }
       }),
     );
+  }
+
+  #applyUnits(): number {
+    const { plan, healing } = this.#world;
+    return healing || plan.applyUnitsMax === 0 ? 0 : this.#rng.below(plan.applyUnitsMax + 1);
   }
 
   #applySlice(life: Life, entries: readonly Entry[], from: number, to: number): void {
@@ -497,8 +491,8 @@ export class SimNode {
   }
 
   restore(snapshot: SnapshotMeta): void {
-    const { coverage, events, plan } = this.#world;
-    this.#later(plan.applyUnitsMax === 0 ? 0 : this.#rng.below(plan.applyUnitsMax + 1), () =>
+    const { coverage, events } = this.#world;
+    this.#later(this.#applyUnits(), () =>
       this.turn((life) => {
         life.machine = this.#restored(snapshot);
         life.confState = snapshot.confState;
@@ -611,7 +605,11 @@ export class SimNode {
   #work(life: Life): void {
     const job = life.jobs.shift();
     life.working = job !== undefined;
-    if (job === undefined) return;
+    if (job === undefined) {
+      // Not earlier: what uses the last spare segment must have been carried out.
+      this.#makeSpare(life);
+      return;
+    }
     this.#carryOut(job.ops, this.#lives, () =>
       this.#mustReach(() => {
         if (this.#life !== life) return;
@@ -619,6 +617,16 @@ export class SimNode {
         if (this.#life === life) this.#work(life);
       }),
     );
+  }
+
+  /** Beside everything else, as the log allows. */
+  #makeSpare(life: Life): void {
+    const spare = life.wal.spareWanted();
+    if (spare === undefined) return;
+    this.#later(this.#syncUnits(), () => {
+      for (const op of spare) this.disk.apply(op);
+      this.#mustReach(() => life.wal.spareMade());
+    });
   }
 
   /** One operation after another; syncs take time, and the power may fail before any of them. */
