@@ -2,8 +2,9 @@
 
 import type { Command } from "commander";
 import { pause } from "../../lib/clock.js";
-import { ClusterError, messageOf } from "../../lib/errors.js";
+import { messageOf } from "../../lib/errors.js";
 import type { Event } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { awayMsMax, isPassing } from "../client/passing.js";
 import { Failure, exits } from "../exit.js";
 import { readFilters } from "../flags/filter.js";
 import { filterFlag, formatFlag } from "../flags/flag.js";
@@ -13,6 +14,7 @@ import { type Column, parseFormat, renderListing } from "../screen/table.js";
 import { plain, safeJson } from "../screen/text.js";
 import { iso } from "../screen/time.js";
 import { type Cli, addLeaf } from "./leaf.js";
+import { SeenEvents } from "./seen-events.js";
 
 const columns: Column<Event>[] = [
   { key: "Time", header: "TIME", get: ({ atMs }) => iso(atMs) },
@@ -29,9 +31,6 @@ export function eventLine({ atMs, kind, action, id, name, message }: Event): str
     `${iso(atMs)} ${kind} ${action} ${id}${name === "" ? "" : ` (name=${name})`}${message === "" ? "" : ` ${message}`}`,
   );
 }
-
-/** Without a manager for so long, the command ends. */
-const awayMsMax = 120_000;
 
 export function addEvents(program: Command, cli: Cli): void {
   const { io } = cli;
@@ -77,39 +76,34 @@ export function addEvents(program: Command, cli: Cli): void {
         else io.out(renderListing({ columns, rows: [event], toJson: eventJson }, { ...format, table: false }));
       };
       const api = await given.connect();
+      const startedAtMs = io.clock.now();
       const controller = new AbortController();
       const stop = () => controller.abort();
       const off = io.onStop(stop);
       io.readerGone.addEventListener("abort", stop);
       try {
-        let sinceMs = since;
+        let from = since;
         let heard = false;
         let awayAtMs: number | undefined;
-        const seen = new RecentEvents();
+        const seen = new SeenEvents();
         for (let waitMs = 250; !controller.signal.aborted; waitMs = Math.min(2000, waitMs * 2)) {
           try {
-            for await (const event of api.events(sinceMs, controller.signal)) {
+            for await (const event of api.events(seen.resume() ?? from, controller.signal)) {
               heard = true;
               awayAtMs = undefined;
               waitMs = 250;
-              if (seen.add(event)) print(event);
-              sinceMs = event.atMs;
+              if (!seen.repeats(event)) print(event);
             }
           } catch (error) {
-            const passing =
-              error instanceof Failure ||
-              (error instanceof ClusterError &&
-                (error.retryable ||
-                  error.code === "internal" ||
-                  error.code === "unknown_outcome" ||
-                  error.code === "cancelled"));
             const nowMs = io.clock.monotonic();
-            if (!passing || (!heard && error instanceof Failure) || nowMs - (awayAtMs ?? nowMs) > awayMsMax)
+            if (!isPassing(error) || (!heard && error instanceof Failure) || nowMs - (awayAtMs ?? nowMs) > awayMsMax)
               throw error;
             if (awayAtMs === undefined)
-              io.err(`lost the manager (${messageOf(error)}); trying again, events may be missing\n`);
+              io.err(`lost the manager (${messageOf(error)}); asking again, from the last event on\n`);
             awayAtMs ??= nowMs;
           }
+          // A new stream also has what happened while there was none.
+          if (from === 0) from = startedAtMs;
           await pause(io.clock, waitMs, controller.signal);
         }
       } finally {
@@ -118,20 +112,4 @@ export function addEvents(program: Command, cli: Cli): void {
       return io.readerGone.aborted ? exits.ok : exits.detached;
     },
   });
-}
-
-/** Tells events that a new stream repeats; it begins with the moment of the last one, not after it. */
-class RecentEvents {
-  #atMs = -1;
-  #keys = new Set<string>();
-
-  /** False when it was there before. Remembers those of one moment only. */
-  add({ atMs, sequence, kind, action, id }: Event): boolean {
-    if (atMs !== this.#atMs) this.#keys = new Set();
-    this.#atMs = atMs;
-    const key = `${sequence} ${kind} ${action} ${id}`;
-    if (this.#keys.has(key)) return false;
-    this.#keys.add(key);
-    return true;
-  }
 }

@@ -6,6 +6,7 @@ import { formatDurationMs } from "../../lib/units.js";
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
 import { RolloutState, type Task } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { ControlApi } from "../client/mod.js";
+import { awayMsMax, isPassing } from "../client/passing.js";
 import { Failure, exits } from "../exit.js";
 import type { Io } from "../io.js";
 import { taskName } from "../screen/task.js";
@@ -49,7 +50,7 @@ export interface WatchLimits {
   /** For the log lines of a failing task. */
   logsMs: number;
 }
-const usualLimits: WatchLimits = { idleMs: 600_000, stuckMs: 5000, awayMs: 120_000, logsMs: 5000 };
+const usualLimits: WatchLimits = { idleMs: 600_000, stuckMs: 5000, awayMs: awayMsMax, logsMs: 5000 };
 
 /** Failing tasks beyond this many are not shown one by one. */
 const failuresShownMax = 5;
@@ -164,7 +165,7 @@ class Watch {
           this.#finish({ outcome: "removed", reason: "the service was removed" });
           return;
         }
-        if (!worthRepeating(error)) {
+        if (!isPassing(error)) {
           this.#fail(error);
           return;
         }
@@ -333,19 +334,4 @@ function verifying(state: ServiceState, view: ProgressView, ending: Ending | und
   if (settled) return `watching the new tasks for ${formatDurationMs(monitorOf(state))}`;
   if (state.rollout?.state === RolloutState.RUNNING) return "watching the new tasks";
   return view.leaving > 0 ? "waiting for old tasks to stop" : "waiting for the service to settle";
-}
-
-function worthRepeating(error: unknown): boolean {
-  if (error instanceof Failure) return true;
-  if (!(error instanceof ClusterError)) return false;
-  const passing: readonly ClusterError["code"][] = [
-    "unavailable",
-    "not_leader",
-    "cancelled",
-    "unknown_outcome",
-    "deadline_exceeded",
-    "resync_required",
-    "internal",
-  ];
-  return passing.includes(error.code);
 }

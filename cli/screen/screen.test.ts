@@ -219,7 +219,7 @@ describe("services and nodes", () => {
       manager: { id: 2, name: "h2", address: "10.0.0.2:7400", role: "voter", leader: false, match: 7, lag: 1 },
     });
     expect(nodePretty(node("h2", { role: NodeRole.WORKER, manager }), startMs)).toContain(
-      "Manager:       Reachable (voter 2 at 10.0.0.2:7400), being taken out\n",
+      "Manager:      Reachable (voter 2 at 10.0.0.2:7400), being taken out\n",
     );
     expect(nodePretty(node("h3", { role: NodeRole.MANAGER }), startMs)).toContain("none yet; the node was promoted\n");
     const json = JSON.stringify(inspectJson(whole));

@@ -137,7 +137,7 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
     const without = clusterStatus({ leaderId: 0, answeredBy: 2, message });
     const { exit, out } = await line(["cluster", "status"], { getClusterStatus: () => without });
     expect(exit).toBe(1);
-    expect(out).toContain(`Writes:  refused: ${message}\nLeader:   none, term 5\n`);
+    expect(out).toContain(`Writes:  refused: ${message}\nLeader:  none, term 5\n`);
     expect(out).toContain("Told by: h2, which knows no leader\n");
     expect(out).toMatch(/^1 +h1 +10\.0\.0\.1:7400 +voter +unknown$/m);
     expect(out).toMatch(/^2 +h2 +10\.0\.0\.2:7400 +voter +reachable +120 +0$/m);
@@ -166,7 +166,7 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
   it("of a manager alone has no Raft to show", async () => {
     const alone = clusterStatus({ store: "memory", leaderId: 0, managers: [], writable: true });
     const { exit, out } = await line(["cluster", "status"], { getClusterStatus: () => alone });
-    expect([exit, out]).toEqual([0, "Cluster: prod (c0ffee)\nStore:    memory, revision 40\nWrites:   taken\n"]);
+    expect([exit, out]).toEqual([0, "Cluster: prod (c0ffee)\nStore:   memory, revision 40\nWrites:  taken\n"]);
   });
 
   it("goes on with -w when something changes, until Ctrl-C", async () => {

@@ -1,6 +1,7 @@
 // Whole command lines, against a real gRPC server on loopback.
 
 import { describe, expect, it } from "vitest";
+import { ClusterError } from "../../../lib/errors.js";
 import { LogStream } from "../../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { NodeAvailability, TaskState } from "../../../proto/gen/flotilla/objects/v1/objects.js";
 import { type FakeIo } from "../../../test/kit/cli/io.js";
@@ -139,6 +140,38 @@ describe("logs", () => {
     expect((await line(["service", "logs", "--raw", "web"], answers())).out).toBe("out\u001b[31m\n");
     const json = (await line(["service", "logs", "--json", "web"], answers())).out.trimEnd().split("\n");
     expect(JSON.parse(json[1] ?? "")).toMatchObject({ task: "web.1", node: "h1", stream: "stderr", text: "err" });
+  });
+
+  it("go on from another manager when one is lost, without a line twice", async () => {
+    const at = (atMs: number, ...texts: string[]) => ({
+      lines: texts.map((text) => ({
+        taskId: task({ slot: 1 }).meta?.id ?? "",
+        atMs: startMs + atMs,
+        stream: LogStream.STDOUT,
+        text: Buffer.from(text),
+      })),
+      warning: "",
+    });
+    const streams = [
+      [at(1, "a"), at(2, "b", "c")],
+      [at(1, "a"), at(2, "b", "c", "d"), at(3, "e")],
+    ];
+    const { exit, out, err, fake } = await line(["service", "logs", "-f", "--raw", "--tail", "9", "web"], {
+      getService: () => state({ tasks: two }),
+      async *serviceLogs() {
+        const stream = streams.shift() ?? [];
+        yield* stream;
+        await Promise.resolve();
+        if (streams.length > 0) throw new ClusterError("unavailable", "the manager stops");
+      },
+    });
+    expect([exit, out]).toEqual([0, "a\nb\nc\nd\ne\n"]);
+    expect(err).toBe("lost the manager (the manager stops); asking again\n");
+    const asked = fake.asked.filter(({ call }) => call === "serviceLogs").map(({ request }) => request);
+    expect(asked).toMatchObject([
+      { options: { follow: true, tail: 9, sinceMs: 0 } },
+      { options: { follow: true, tail: undefined, sinceMs: startMs + 2 - 5000 } },
+    ]);
   });
 
   it("follow until Ctrl-C, or until nobody reads", async () => {

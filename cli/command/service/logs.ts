@@ -2,7 +2,10 @@
 
 import type { Command } from "commander";
 import { LogStream } from "../../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import type { ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
+import { pause } from "../../../lib/clock.js";
+import { messageOf } from "../../../lib/errors.js";
+import type { ServiceLogsResponse, ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
+import { awayMsMax, isPassing } from "../../client/passing.js";
 import { exits } from "../../exit.js";
 import { moment, uint32 } from "../../flags/parsers.js";
 import type { Io } from "../../io.js";
@@ -10,6 +13,7 @@ import { shortId, taskName } from "../../screen/task.js";
 import { logText, plain, safeJson } from "../../screen/text.js";
 import { iso } from "../../screen/time.js";
 import { type Cli, addLeaf } from "../leaf.js";
+import { LogPlaces } from "./log-lines.js";
 
 /** While following, names of new tasks are looked up at most this often. */
 const lookUpMs = 1000;
@@ -54,18 +58,16 @@ export function addLogs(parent: Command, cli: Cli): void {
       const tty = { out: io.outTty, err: io.errTty };
       let lookedUpAtMs = io.clock.monotonic();
       try {
-        const request = {
-          service,
-          taskId: wantedTask === undefined ? "" : names.idOf(wantedTask),
-          options: { follow, sinceMs, ...(tail === undefined ? {} : { tail }) },
-        };
-        for await (const { lines, warning } of api.logs(request, controller.signal)) {
+        const taskId = wantedTask === undefined ? "" : names.idOf(wantedTask);
+        const places = new LogPlaces({ follow, sinceMs, tail });
+        const show = async ({ lines, warning }: ServiceLogsResponse) => {
           if (warning !== "") io.err(`warning: ${plain(warning)}\n`);
           if (lines.some(({ taskId }) => !names.knows(taskId)) && io.clock.monotonic() - lookedUpAtMs >= lookUpMs) {
             lookedUpAtMs = io.clock.monotonic();
             names.learn(await api.service(service));
           }
           for (const line of lines) {
+            if (places.repeats(line)) continue;
             const { taskId, atMs, stream, text } = line;
             const toErr = stream === LogStream.STDERR;
             if (json) {
@@ -78,6 +80,23 @@ export function addLogs(parent: Command, cli: Cli): void {
             const time = flags.has("timestamps") ? `${iso(atMs)} ` : "";
             write(io, toErr, `${time}${prefix}`, text, toErr ? tty.err : tty.out, color);
           }
+        };
+        let lostAtMs: number | undefined;
+        for (let waitMs = 250; !controller.signal.aborted; waitMs = Math.min(2000, waitMs * 2)) {
+          try {
+            for await (const part of api.logs({ service, taskId, options: places.next() }, controller.signal)) {
+              lostAtMs = undefined;
+              waitMs = 250;
+              await show(part);
+            }
+            break;
+          } catch (error) {
+            const nowMs = io.clock.monotonic();
+            if (!follow || !isPassing(error) || nowMs - (lostAtMs ?? nowMs) > awayMsMax) throw error;
+            if (lostAtMs === undefined) io.err(`lost the manager (${messageOf(error)}); asking again\n`);
+            lostAtMs ??= nowMs;
+          }
+          await pause(io.clock, waitMs, controller.signal);
         }
       } finally {
         off();
