@@ -60,7 +60,9 @@ function addNodes(env: ScenarioEnv, command: Command): void {
   // Who joins later begins as the first ones did, or with nothing at all and needs a snapshot.
   const base = command.words[1] === "empty" ? emptyBase : (env.cluster.base ?? given);
   if (env.cluster.base !== undefined && command.named.has("voters")) raise("only the first nodes have a configuration");
-  for (let i = 0; i < count; i++) env.cluster.add(base, settings(command));
+  // And with their settings, but for what is said otherwise.
+  for (const [key, value] of command.named) if (settingKeys.includes(key)) env.settings.set(key, value);
+  for (let i = 0; i < count; i++) env.cluster.add(base, settings({ ...command, named: env.settings }));
 }
 
 function each(what: (env: ScenarioEnv, id: NodeId) => void): Run {
@@ -429,6 +431,12 @@ export const commands: ReadonlyMap<string, Run> = new Map<string, Run>([
     each((env, id) => {
       env.cluster.member(id).start();
     }),
+  ],
+  [
+    "restart-all",
+    (env) => {
+      for (const member of env.cluster.members.values()) if (member.raw === undefined) member.start();
+    },
   ],
   [
     "wipe",

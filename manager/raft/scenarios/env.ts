@@ -20,6 +20,10 @@ export class ScenarioEnv {
   readonly cluster: Cluster;
   /** Of the last command that asked a node for something. */
   outcome: Outcome;
+  /** Numbers what `shake` proposes and reads, through the whole scenario. */
+  shaken = 0;
+  /** Of the nodes so far, as `add-nodes` gave them. */
+  readonly settings = new Map<string, readonly string[]>();
   /** Commits as `remember` found them. */
   readonly remembered = new Map<NodeId, number>();
 

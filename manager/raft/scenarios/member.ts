@@ -195,7 +195,7 @@ export class Member {
       this.#around.watch.entryApplied(this, entry);
       this.applied = entry.index;
       lines.push(`apply ${entryText(entry)}`);
-      if (entry.type === "conf-change") this.running.applyConfChange(decodeConfChange(entry.data));
+      if (entry.type === "conf-change") this.running.applyConfChange(decodeConfChange(entry.data), entry.index);
       else if (entry.data.length > 0) this.state.push(decoder.decode(entry.data));
     }
     return lines;
@@ -215,6 +215,8 @@ export class Member {
     }
     this.#around.snapshots.set(meta.index, { term: meta.term, state: [...this.state] });
     this.#snapshotIndex = meta.index;
+    // Its marker is synced, and with it all that was written before.
+    this.#synced = this.storage.initialState().hardState;
     return meta;
   }
 

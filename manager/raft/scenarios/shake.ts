@@ -32,8 +32,6 @@ export function shake(env: ScenarioEnv, command: Command): void {
   const pick = <T>(from: readonly T[]): T | undefined => from[random(from.length)];
   const loss = option(command, "loss", 5);
   const twice = option(command, "twice", 5);
-  let proposed = 0;
-
   const actions: Record<string, { weight: number; run: (member: Member) => void }> = {
     deliver: {
       weight: 50,
@@ -61,7 +59,7 @@ export function shake(env: ScenarioEnv, command: Command): void {
     propose: {
       weight: option(command, "propose", 5),
       run: ({ running, id }) => {
-        running.propose(new TextEncoder().encode(`s${id}.${cluster.queue.length}.${++proposed}`));
+        running.propose(new TextEncoder().encode(`s${id}.${++env.shaken}`));
       },
     },
     crash: {
@@ -100,7 +98,7 @@ export function shake(env: ScenarioEnv, command: Command): void {
     read: {
       weight: option(command, "read", 0),
       run: ({ running, id }) => {
-        const context = ++proposed;
+        const context = ++env.shaken;
         if (running.readIndex(context) === undefined) cluster.watch.asked(id, context);
       },
     },

@@ -20,8 +20,8 @@ export class Watch {
   readonly #applied = new Map<number, Entry>();
   readonly #before = new Map<NodeId, Before>();
   readonly #synced = new Map<NodeId, HardState>();
-  /** Of an unanswered read: no answer may be older than what was committed anywhere when it was asked. */
-  readonly #asked = new Map<string, number[]>();
+  /** What was committed anywhere when a read was first asked: no answer to it may be older. */
+  readonly #asked = new Map<string, number>();
   #committed = 0;
 
   constructor(members: ReadonlyMap<NodeId, Member>) {
@@ -58,8 +58,6 @@ export class Watch {
     const synced = this.#synced.get(id);
     if (synced === undefined) this.#before.delete(id);
     else this.#before.set(id, { term: synced.term, commit: synced.commit, leads: false });
-    const own = `${id}/`;
-    for (const key of this.#asked.keys()) if (key.startsWith(own)) this.#asked.delete(key);
   }
 
   ready(member: Member, ready: Ready): void {
@@ -118,16 +116,14 @@ export class Watch {
 
   asked(id: NodeId, context: number): void {
     const key = `${id}/${context}`;
-    this.#asked.set(key, [...(this.#asked.get(key) ?? []), this.#committed]);
+    if (!this.#asked.has(key)) this.#asked.set(key, this.#committed);
   }
 
+  /** An answer may come twice, as messages may, and after a restart of who asked. */
   read(id: NodeId, read: ReadState): void {
-    const key = `${id}/${read.context}`;
-    const [least, ...others] = this.#asked.get(key) ?? [];
+    const least = this.#asked.get(`${id}/${read.context}`);
     if (least === undefined) fail(`node ${id} got an answer to read ${read.context}, which it did not ask`);
     if (read.index < least) fail(`node ${id} reads at ${read.index}; ${least} was committed when it asked`);
-    if (others.length === 0) this.#asked.delete(key);
-    else this.#asked.set(key, others);
   }
 
   #leading(member: Member, status: Status): void {
