@@ -144,7 +144,7 @@ export function addJoin(parent: Command, cli: Cli): void {
       try {
         const { clock, rng } = io;
         const learner = flags.has("learner");
-        const log = plainLog(io);
+        const log = plainLog(io, "info");
         const identity = await joinCluster(
           { ...manager, managers, learner, deadlineMs, clock, rng, log },
           controller.signal,

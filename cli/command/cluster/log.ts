@@ -5,8 +5,8 @@ import type { Io } from "../../io.js";
 import { plain } from "../../screen/text.js";
 
 /** Messages to standard error, each with its fields as words: `joined the cluster (member 2)`. */
-export function plainLog(io: Io): Logger {
-  return createLogger("flotilla", "info", {
+export function plainLog(io: Io, level: "info" | "warn"): Logger {
+  return createLogger("flotilla", level, {
     write(line) {
       io.err(`${plain(textOf(line))}\n`);
     },

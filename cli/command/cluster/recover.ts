@@ -44,7 +44,7 @@ export function addRestore(parent: Command, cli: Cli): void {
       );
       const { restoreCluster } = await cli.offline.dataDirs();
       const { clock, rng } = io;
-      const identity = await restoreCluster({ ...manager, backup, clock, rng, log: plainLog(io) });
+      const identity = await restoreCluster({ ...manager, backup, clock, rng, log: plainLog(io, "warn") });
       if (json) io.out(`${safeJson({ ...identityJson(identity, manager.dataDir), revision: header.revision }, 2)}\n`);
       else {
         io.out(
@@ -86,7 +86,7 @@ export function addRecover(parent: Command, cli: Cli): void {
       );
       const { recoverCluster } = await cli.offline.dataDirs();
       const { clock, rng } = io;
-      const { identity: now, without } = await recoverCluster({ dataDir: dir, clock, rng, log: plainLog(io) });
+      const { identity: now, without } = await recoverCluster({ dataDir: dir, clock, rng, log: plainLog(io, "warn") });
       if (json) {
         const forgotten = without.map(({ id, name, address }) => ({ id, name, address }));
         io.out(`${safeJson({ ...identityJson(now, dir), without: forgotten }, 2)}\n`);
