@@ -52,6 +52,8 @@ export interface RaftNodeOptions {
   /** Entries and bytes of log after which a snapshot is taken; default 10,000 entries or 64 MiB. */
   snapshotEntries?: number;
   snapshotBytes?: number;
+  /** Of each file of the log, made in advance; default 64 MiB. */
+  segmentBytes?: number;
   /** Told once when the disk fails or an invariant breaks: the process must end. */
   onFatal(error: Error): void;
   log: Logger;

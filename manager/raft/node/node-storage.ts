@@ -1,0 +1,150 @@
+// The log and the snapshots of one node on its disk, as one thing: opened together, written in one order.
+
+import type { HardState, SnapshotMeta } from "../core/mod.js";
+import type { Batch } from "../driver/mod.js";
+import { Wal } from "../wal/mod.js";
+import { RaftError } from "./api.js";
+import { NodeDisk } from "./disk.js";
+import type { Settings } from "./settings.js";
+import { SnapshotFiles } from "./snapshots.js";
+
+/** Entries that stay in the log below a snapshot, for who is a little behind; never more than half of a snapshot's. */
+const keepEntriesMax = 5_000;
+
+/** Between two looks at a full disk. */
+const fullRetryMs = 5_000;
+
+/** A log that can't be used as it is: the message says why and what to do. */
+export class LogRefusedError extends Error {
+  override name = "LogRefusedError";
+}
+
+export class NodeStorage {
+  readonly wal: Wal;
+  readonly snapshots: SnapshotFiles;
+  readonly #disk: NodeDisk;
+  readonly #settings: Settings;
+  #spareTriedAt = 0;
+  #spare: Promise<void> | undefined;
+  #closed = false;
+  /** The disk failed where nobody waits for an answer. */
+  onFailure: (error: unknown) => void = () => {};
+
+  static async open(settings: Settings): Promise<NodeStorage> {
+    const { directory, clock, log, snapshotEntries, segmentBytes, bootstrap } = settings;
+    const disk = NodeDisk.open(directory, { now: () => clock.monotonic() });
+    try {
+      const snapshots = SnapshotFiles.open(directory);
+      const options = {
+        keepEntries: Math.min(keepEntriesMax, Math.floor(snapshotEntries / 2)),
+        ...(segmentBytes === undefined ? {} : { segmentBytes }),
+      };
+      const image = disk.readImage();
+      if (Wal.isEmpty(image)) {
+        const { wal, ops } = Wal.create({ ...options, ...(bootstrap === undefined ? {} : { bootstrap }) });
+        await disk.run(ops);
+        snapshots.keep(undefined, { removeNewer: true });
+        return new NodeStorage(settings, disk, wal, snapshots);
+      }
+      const found = Wal.recover(image, { ...options, snapshotExists: (meta) => snapshots.has(meta) });
+      if ("refusal" in found) {
+        throw new LogRefusedError(`the log in ${directory} is refused: ${found.refusal.reason} ${found.refusal.fix}`);
+      }
+      await disk.run(found.repairs);
+      for (const note of found.notes) {
+        log.warn({ directory }, note);
+      }
+      snapshots.keep(found.wal.snapshot(), { removeNewer: true });
+      return new NodeStorage(settings, disk, found.wal, snapshots);
+    } catch (error) {
+      await disk.close();
+      throw error;
+    }
+  }
+
+  private constructor(settings: Settings, disk: NodeDisk, wal: Wal, snapshots: SnapshotFiles) {
+    this.#settings = settings;
+    this.#disk = disk;
+    this.wal = wal;
+    this.snapshots = snapshots;
+  }
+
+  /** In words, why nothing can be proposed. */
+  get problem(): string | undefined {
+    return this.wal.diskFull;
+  }
+
+  refusal(): RaftError | undefined {
+    const { problem } = this;
+    return problem === undefined
+      ? undefined
+      : new RaftError(
+          "disk-full",
+          `not made: the disk of ${this.#settings.directory} is full (${problem}); free space there, writes then go on by themselves`,
+        );
+  }
+
+  /** Resolves when the batch is durable; rejects when the disk fails, after which nothing more can be written. */
+  append(batch: Batch): Promise<void> {
+    const written = this.#disk.run(this.wal.append(batch));
+    this.#makeSpare();
+    return written;
+  }
+
+  /** The snapshot's contents are durable: from now on the log stands on them, and what they cover may go. */
+  async mark(meta: SnapshotMeta, commit: HardState | undefined): Promise<void> {
+    const before = commit === undefined ? [] : this.wal.append({ entries: [], hardState: commit, mustSync: false });
+    const { ops } = this.wal.createSnapshot(meta.index, meta.confState);
+    await this.#disk.run([...before, ...ops]);
+    await this.#disk.run(this.wal.compact());
+    this.snapshots.keep(meta);
+    this.#spareTriedAt = Number.NEGATIVE_INFINITY;
+    this.#makeSpare();
+  }
+
+  /** The log stands on a snapshot that was received: what it replaces may go. */
+  async installed(meta: SnapshotMeta): Promise<void> {
+    await this.#disk.run(this.wal.compact());
+    this.snapshots.keep(meta);
+  }
+
+  /** Looks at a full disk again, now and then. */
+  tick(): void {
+    if (this.wal.diskFull !== undefined) {
+      this.#makeSpare();
+    }
+  }
+
+  /** Waits for what is being written. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#spare;
+    await this.#disk.close();
+  }
+
+  #makeSpare(): void {
+    const now = this.#settings.clock.monotonic();
+    if (this.#closed || (this.wal.diskFull !== undefined && now - this.#spareTriedAt < fullRetryMs)) {
+      return;
+    }
+    const ops = this.wal.spareWanted();
+    if (ops === undefined) {
+      return;
+    }
+    this.#spareTriedAt = now;
+    this.#spare = this.#disk.prepare(ops).then(
+      (outcome) => {
+        if (outcome === undefined) {
+          this.wal.spareMade();
+        } else {
+          this.wal.spareFailed(outcome.full);
+          this.#settings.log.warn(
+            { problem: outcome.full },
+            "the disk is full: proposals are refused until there is room",
+          );
+        }
+      },
+      (error: unknown) => this.onFailure(error),
+    );
+  }
+}
