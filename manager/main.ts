@@ -1,8 +1,7 @@
-// The manager process: store, controllers, calls. Everything is made here and handed down; nothing below reaches for
-// a clock, a random number or a global.
+// The manager process: consensus, store, calls, and controllers while it leads. Everything is made here and handed
+// down; nothing below reaches for a clock, a random number or a global.
 
 import { readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import {
   ClusterError,
@@ -15,19 +14,21 @@ import {
   sleep,
   systemClock,
   systemRng,
+  withDeadline,
 } from "../lib/mod.js";
 import { ControlService } from "../proto/gen/flotilla/control/v1/control.js";
 import { DispatcherService } from "../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { controlHandlers } from "./api/control.js";
+import { Forwarder } from "./api/forward.js";
 import { ManagerMetrics } from "./api/metrics.js";
-import { ensureCluster } from "./api/cluster.js";
-import { Dispatcher } from "./dispatcher/mod.js";
+import { type Consensus, markRemoved, notLeader, RaftConsensus, raftService, SoloConsensus } from "./consensus/mod.js";
+import { Controllers } from "./controllers.js";
+import { dispatcherHandlers } from "./dispatcher/mod.js";
 import { EventLog } from "./events/mod.js";
-import { NodeMonitor } from "./nodes/monitor.js";
-import { Orchestrator } from "./orchestrator/mod.js";
+import { identify } from "./identify.js";
+import { Leadership } from "./leadership.js";
 import { Handlers } from "./rpc/mod.js";
-import { Scheduler } from "./scheduler/mod.js";
-import { openEtcdStore, openMemoryStore, type Store } from "./store/mod.js";
+import { openEtcdStore, openMemoryStore, openRaftStore, type Store } from "./store/mod.js";
 
 export interface ManagerOptions {
   dataDir: string;
@@ -35,10 +36,16 @@ export interface ManagerOptions {
   listen: string;
   /** host:port of /metrics, /healthz and /readyz. */
   httpListen: string;
-  store: "etcd" | "memory";
-  /** URLs of the etcd servers; only with store "etcd". */
-  etcd: string[];
-  cluster: string;
+  /** host:port where other managers, agents and users reach `listen`. */
+  advertise: string;
+  /** The host's name; the node of that name is the one this manager runs on. */
+  name: string;
+  /** Managers of the cluster to join where the data directory is empty. */
+  join: readonly string[];
+  /** "memory" is a trial: alone, and all is lost at the end. Otherwise the cluster's, as it was made. */
+  store: "memory" | undefined;
+  /** The etcd servers, where they have moved; empty is as the cluster was made. */
+  etcd: readonly string[];
   logLevel: LogLevel;
 }
 
@@ -46,6 +53,9 @@ export interface ManagerOptions {
 const receiveBytesMax = 4 * 1024 * 1024;
 /** The largest that is sent, and that agents and the command line take: all routes at once, or all tasks of a service. */
 const sendBytesMax = 64 * 1024 * 1024;
+/** How long a leader that is told to stop tries to hand over first: then nobody has to miss it. */
+const handOverMsMax = 2_000;
+const memoryClusterName = "flotilla";
 
 export function productVersion(): string {
   const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
@@ -60,56 +70,105 @@ function hostPort(text: string): { host: string; port: number } {
   return { host: text.slice(0, at), port: Number(text.slice(at + 1)) };
 }
 
-function openStore(options: ManagerOptions, log: Logger): Store {
-  if (options.store === "memory") return openMemoryStore();
-  return openEtcdStore({
-    endpoints: options.etcd,
-    cluster: options.cluster,
-    clock: systemClock,
-    rng: systemRng,
-    log: log.child({ part: "store" }),
-  });
+/** Why a manager ends by itself. */
+interface End {
+  readonly signal: AbortSignal;
+  /** Its disk or an invariant is broken: `runManager` rejects. */
+  fail(error: Error): void;
+  /** It was taken out of the cluster: a good end. */
+  removed(message: string): void;
 }
 
-/** Runs until the signal aborts, then ends in order: calls, controllers, store. */
+interface Parts {
+  consensus: Consensus;
+  store: Store;
+  /** What other managers call; absent where there are none. */
+  raft?: RaftConsensus;
+}
+
+/** Runs until the signal aborts or the manager is removed, then ends in order: controllers, calls, consensus, store. */
 export async function runManager(options: ManagerOptions, signal: AbortSignal): Promise<void> {
   const log = createLogger("manager", options.logLevel);
-  await mkdir(options.dataDir, { recursive: true, mode: 0o700 });
+  const end = endOf();
+  try {
+    await run(options, AbortSignal.any([signal, end.signal]), end, log);
+  } catch (error) {
+    // Whatever went wrong while it ended, this is why it did.
+    const failure = end.failure();
+    if (failure !== undefined) throw failure;
+    // Told to stop while it still waited for something.
+    if (!signal.aborted || (error !== signal.reason && !(error instanceof DOMException))) throw error;
+  }
+  const failure = end.failure();
+  if (failure !== undefined) throw failure;
+  const removal = end.removal();
+  if (removal === undefined) return;
+  await markRemoved(options.dataDir, removal);
+  log.info(
+    { reason: removal, dataDir: options.dataDir },
+    "this manager was removed from the cluster and ends; move its data directory away to join anew",
+  );
+}
+
+function endOf(): End & { failure(): Error | undefined; removal(): string | undefined } {
+  const controller = new AbortController();
+  let failure: Error | undefined;
+  let removal: string | undefined;
+  return {
+    signal: controller.signal,
+    fail(error) {
+      failure ??= new ClusterError("internal", `this manager cannot go on: ${error.message}`, { cause: error });
+      controller.abort(failure);
+    },
+    removed(message) {
+      removal ??= message;
+      controller.abort(new ClusterError("failed_precondition", message));
+    },
+    failure: () => failure,
+    removal: () => removal,
+  };
+}
+
+async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: Logger): Promise<void> {
   await using life = new Lifetime(signal);
-  const store = life.use(openStore(options, log));
-  const metrics = new ManagerMetrics(store, () => dispatcher?.sessionCount ?? 0);
-  life.use(metrics);
-  let dispatcher: Dispatcher | undefined;
-  let serving = false;
-
-  const http = hostPort(options.httpListen);
-  life.use(
-    await serveStatus({
-      ...http,
-      registry: metrics.registry,
-      ready: () => {
-        const health = store.health();
-        if (!health.ready) return health;
-        return serving ? health : { ready: false, message: "starting" };
-      },
-      log,
-    }),
+  const { consensus, store, raft } = await open(options, life, end, log);
+  const metrics = life.use(
+    new ManagerMetrics(store, consensus, () => leadership.current()?.dispatcher.sessionCount ?? 0),
   );
-  await waitForStore(store, log, life.signal);
-  const cluster = await ensureCluster(store, options.cluster, systemClock, systemRng);
-  log.info({ cluster: cluster.name, store: store.engine, revision: store.view().revision }, "store is ready");
-
-  const parts = { store, clock: systemClock, rng: systemRng };
-  dispatcher = life.use(
-    new Dispatcher({ ...parts, log: log.child({ part: "dispatcher" }), managers: [options.listen] }),
-  );
-  const orchestrator = life.use(new Orchestrator({ ...parts, log: log.child({ part: "orchestrator" }) }));
-  orchestrator.start();
-  const scheduler = life.use(new Scheduler({ ...parts, log: log.child({ part: "scheduler" }) }));
-  scheduler.start();
-  const events = life.use(new EventLog(store, systemClock));
+  let events: EventLog | undefined;
+  const addresses = () => {
+    const leader = consensus.leader();
+    return [...consensus.members()]
+      .sort((a, b) => Number(b.id === leader?.id) - Number(a.id === leader?.id))
+      .map(({ address }) => address);
+  };
+  const goesElsewhere = () => {
+    const leader = consensus.leader();
+    return notLeader(leader?.id === consensus.self.id ? undefined : leader?.address);
+  };
+  const parts = { store, consensus, clock: systemClock, rng: systemRng };
+  const leadership = new Leadership({
+    ...parts,
+    log,
+    start: () =>
+      Controllers.start({
+        ...parts,
+        clusterName: consensus.clusterName,
+        managers: addresses,
+        farewell: () =>
+          signal.aborted ? new ClusterError("unavailable", "this manager is stopping") : goesElsewhere(),
+        log,
+      }),
+  });
+  const dispatcher = () => {
+    const controllers = leadership.current();
+    if (controllers === undefined) throw goesElsewhere();
+    return controllers.dispatcher;
+  };
+  life.defer(consensus.onChange(() => leadership.current()?.dispatcher.setManagers(addresses())));
 
   const handlers = new Handlers(log.child({ part: "calls" }), metrics.observeCall);
+  const forwarder = life.use(new Forwarder(parts));
   const server = new Server({
     "grpc.max_receive_message_length": receiveBytesMax,
     "grpc.max_send_message_length": sendBytesMax,
@@ -117,39 +176,132 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
     "grpc.keepalive_time_ms": 5_000,
     "grpc.keepalive_timeout_ms": 5_000,
   });
-  server.addService(DispatcherService, dispatcher.handlers(handlers));
+  if (raft !== undefined) server.addService(raftService, raft.handlers(handlers));
+  server.addService(DispatcherService, dispatcherHandlers(handlers, dispatcher));
   server.addService(
     ControlService,
-    controlHandlers(handlers, { ...parts, events, logs: dispatcher.logs, version: productVersion() }),
+    controlHandlers(handlers, {
+      ...parts,
+      forwarder,
+      events: () => {
+        if (events === undefined) throw new ClusterError("unavailable", store.health().message);
+        return events;
+      },
+      logs: () => dispatcher().logs,
+      version: productVersion(),
+    }),
   );
+  // As soon as there is somebody to answer: other managers may need this one for their quorum.
   await listen(server, options.listen);
   life.defer(() => stop(server));
-  // Ends before the server: sessions that end because this manager does are no news of their nodes.
-  life.use(new NodeMonitor({ ...parts, dispatcher, log: log.child({ part: "nodes" }) }));
-  serving = true;
-  log.info({ listen: options.listen, http: options.httpListen }, "manager serves");
+  life.use(leadership);
+  life.use(
+    await serveStatus({
+      ...hostPort(options.httpListen),
+      registry: metrics.registry,
+      ready: () => {
+        const health = [consensus.health(), store.health()].find(({ ready }) => !ready);
+        return health ?? (events === undefined ? { ready: false, message: "starting" } : store.health());
+      },
+      log,
+    }),
+  );
+  log.info({ listen: options.listen, http: options.httpListen }, "manager listens");
+  await whenCurrent(store, consensus, log, life.signal);
+  if (!signal.aborted) {
+    // What is read at the start is no news.
+    events = life.use(new EventLog(store, systemClock));
+    log.info(
+      { cluster: consensus.clusterName, store: store.engine, revision: store.view().revision },
+      "manager serves",
+    );
+  }
   await new Promise<void>((resolve) => {
     if (life.signal.aborted) resolve();
     life.signal.addEventListener("abort", () => resolve(), { once: true });
   });
   log.info("manager stops");
+  if (!end.signal.aborted) await handOver(consensus, log);
 }
 
-/** Says every few seconds what it waits for: an operator who looks at the log must not have to guess. */
-async function waitForStore(store: Store, log: Logger, signal: AbortSignal): Promise<void> {
+async function open(options: ManagerOptions, life: Lifetime, end: End, log: Logger): Promise<Parts> {
+  const { dataDir, name, advertise, httpListen, join } = options;
+  if (options.store === "memory") {
+    const consensus = life.use(
+      new SoloConsensus({ clusterName: memoryClusterName, name, address: advertise, httpAddress: httpListen }),
+    );
+    return { consensus, store: life.use(openMemoryStore()) };
+  }
+  const clocks = { clock: systemClock, rng: systemRng };
+  const { identity } = life.use(
+    await identify({ dataDir, name, advertise, httpListen, join, ...clocks, log }, life.signal),
+  );
+  const common = {
+    identity,
+    dataDir,
+    ...clocks,
+    log: log.child({ part: "consensus" }),
+    onFatal: (error: Error) => {
+      log.fatal({ err: error }, "this manager cannot go on");
+      end.fail(error);
+    },
+    onRemoved: (message: string) => end.removed(message),
+  };
+  if (identity.store === "raft") {
+    const store = life.use(openRaftStore({ clock: systemClock }));
+    const raft = life.use(await RaftConsensus.open({ ...common, machine: store.machine }));
+    store.attach(raft);
+    return { consensus: raft, store, raft };
+  }
+  const store = life.use(
+    openEtcdStore({
+      endpoints: options.etcd.length > 0 ? options.etcd : identity.etcd,
+      cluster: identity.cluster,
+      ...clocks,
+      log: log.child({ part: "store" }),
+    }),
+  );
+  const raft = life.use(await RaftConsensus.open(common));
+  return { consensus: raft, store, raft };
+}
+
+/** Until everything that was acknowledged before is here. Says every few seconds what it waits for. */
+async function whenCurrent(store: Store, consensus: Consensus, log: Logger, signal: AbortSignal): Promise<void> {
   const waiting = new Lifetime(signal);
   void (async () => {
     while (!waiting.signal.aborted) {
       await sleep(systemClock, 5_000, waiting.signal);
-      log.warn({ store: store.health().message }, "waiting for the store");
+      log.warn({ store: store.health().message, consensus: consensus.health().message }, "waiting for the store");
     }
   })().catch(() => {
     // The sleep was ended: there is nothing to say any more.
   });
   try {
-    await store.ready(signal);
+    while (!signal.aborted) {
+      try {
+        await store.ready(signal);
+        await store.barrier(signal);
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (!(error instanceof ClusterError) || !error.retryable) throw error;
+        log.debug({ error: error.message }, "the store is not current yet");
+        await sleep(systemClock, 100, signal).catch(() => undefined);
+      }
+    }
   } finally {
     await waiting[Symbol.asyncDispose]();
+  }
+}
+
+/** A leader that stops makes another one the leader first, where there is one to be had. */
+async function handOver(consensus: Consensus, log: Logger): Promise<void> {
+  if (consensus.tenure() === undefined || consensus.members().length < 2) return;
+  try {
+    await withDeadline(systemClock, handOverMsMax, "handing over", () => consensus.transferLeadership(""));
+    log.info({ to: consensus.leader()?.address }, "leadership handed over");
+  } catch (error) {
+    log.warn({ error: messageOf(error) }, "leadership not handed over: the others will elect");
   }
 }
 

@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
-import { NodeAvailability } from "../../proto/mod.js";
+import { NodeAvailability, NodeRole } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
 import { makeNode, makeService, makeSpec } from "../../test/kit/objects.js";
 import { allocateSubnet, allocateVip } from "../allocator/mod.js";
 import { openMemoryStore } from "../store/mod.js";
+import { SoloConsensus } from "../consensus/mod.js";
 import { clusterDefaults, ensureCluster } from "./cluster.js";
 import { findNode, findService } from "./lookup.js";
 import { updateNode } from "./nodes.js";
@@ -85,26 +86,41 @@ describe("names", () => {
   });
 });
 
+const alone = new SoloConsensus({
+  clusterName: "c",
+  name: "h9",
+  address: "127.0.0.1:7400",
+  httpAddress: "127.0.0.1:7401",
+});
+
 describe("updateNode", () => {
   it("changes labels and availability, refuses bad keys and labels that are not there", async () => {
     const store = openMemoryStore();
     const clock = new FakeClock();
     await store.update((tx) => tx.create("nodes", makeNode("node000001")));
-    const request = { node: "node000001", availability: NodeAvailability.UNSPECIFIED, labelsAdd: {}, labelsRemove: [] };
-    const drained = await updateNode(store, clock, {
+    const request = {
+      node: "node000001",
+      availability: NodeAvailability.UNSPECIFIED,
+      role: NodeRole.UNSPECIFIED,
+      labelsAdd: {},
+      labelsRemove: [],
+    };
+    const drained = await updateNode(store, clock, alone, {
       ...request,
       availability: NodeAvailability.DRAINED,
       labelsAdd: { zone: "eu" },
     });
     expect(drained.node?.spec).toMatchObject({ availability: NodeAvailability.DRAINED, labels: { zone: "eu" } });
-    await expect(updateNode(store, clock, { ...request, labelsAdd: { "a b": "x" } })).rejects.toMatchObject({
+    await expect(updateNode(store, clock, alone, { ...request, labelsAdd: { "a b": "x" } })).rejects.toMatchObject({
       code: "invalid_argument",
     });
-    await expect(updateNode(store, clock, { ...request, labelsRemove: ["rack"] })).rejects.toThrow(
+    await expect(updateNode(store, clock, alone, { ...request, labelsRemove: ["rack"] })).rejects.toThrow(
       /has no label "rack"/,
     );
-    await expect(updateNode(store, clock, { ...request, availability: 99 as never })).rejects.toThrow(/^availability:/);
-    const bare = await updateNode(store, clock, { ...request, labelsRemove: ["zone"] });
+    await expect(updateNode(store, clock, alone, { ...request, availability: 99 as never })).rejects.toThrow(
+      /^availability:/,
+    );
+    const bare = await updateNode(store, clock, alone, { ...request, labelsRemove: ["zone"] });
     expect(bare.node?.spec?.labels).toEqual({});
   });
 });

@@ -1,72 +1,105 @@
-// The control calls: what users and tools ask of a manager, each handed to the part that does it.
+// The control calls: what users and tools ask of a manager, each handed to the part that does it. Reads are answered by
+// any manager, of everything that was acknowledged before; what changes something, and what only the leader knows, is
+// the leader's, wherever it was asked.
 
 import type { Clock, Rng } from "../../lib/mod.js";
 import type { Event } from "../../proto/mod.js";
-import type {
-  ControlServer,
-  GetServiceRequest,
-  ServiceLogsRequest,
-  WatchEventsRequest,
+import {
+  type ControlServer,
+  ControlService,
+  type GetServiceRequest,
+  type ServiceLogsRequest,
+  type ServiceState,
+  type WatchEventsRequest,
 } from "../../proto/gen/flotilla/control/v1/control.js";
+import type { Consensus } from "../consensus/mod.js";
 import type { LogBroker } from "../dispatcher/mod.js";
 import type { EventLog } from "../events/mod.js";
 import type { Handlers } from "../rpc/mod.js";
 import type { Store } from "../store/mod.js";
+import type { Forwarder } from "./forward.js";
 import { findNode, findService } from "./lookup.js";
 import { listNodes, nodeState, updateNode } from "./nodes.js";
 import { inOrder, nodeNames, serviceState, watchService } from "./service-state.js";
 import { Services } from "./services.js";
+import { managersHandlers } from "./managers.js";
 
 export interface ControlOptions {
   store: Store;
+  consensus: Consensus;
+  forwarder: Forwarder;
   clock: Clock;
   rng: Rng;
-  events: EventLog;
-  logs: LogBroker;
+  /** Throws why there are none (yet). */
+  events(): EventLog;
+  /** Of this manager while it leads; throws who does instead. */
+  logs(): LogBroker;
   version: string;
 }
 
 export function controlHandlers(handlers: Handlers, options: ControlOptions): ControlServer {
-  const { store, clock, events, logs, version } = options;
+  const { store, consensus, forwarder, clock, events, logs, version } = options;
   const services = new Services(options);
+  const current = async () => {
+    await store.barrier();
+    return store.view();
+  };
   return {
-    getVersion: handlers.unary("GetVersion", () => {
-      const [cluster] = store.view().clusters.values();
-      return { version, cluster: cluster?.name ?? "", store: store.engine };
-    }),
+    getVersion: handlers.unary("GetVersion", () => ({ version, cluster: consensus.clusterName, store: store.engine })),
 
-    createService: handlers.unary("CreateService", (request) => services.create(request)),
-    updateService: handlers.unary("UpdateService", (request) => services.update(request)),
-    scaleService: handlers.unary("ScaleService", (request) => services.scale(request)),
-    rollbackService: handlers.unary("RollbackService", (request) => services.rollback(request)),
-    removeService: handlers.unary("RemoveService", async ({ service }) => ({
-      service: (await services.remove(service)).service,
-    })),
-    getService: handlers.unary("GetService", ({ service }) => {
-      const view = store.view();
+    createService: handlers.unary(
+      "CreateService",
+      forwarder.unary(ControlService.createService, (request) => services.create(request)),
+    ),
+    updateService: handlers.unary(
+      "UpdateService",
+      forwarder.unary(ControlService.updateService, (request) => services.update(request)),
+    ),
+    scaleService: handlers.unary(
+      "ScaleService",
+      forwarder.unary(ControlService.scaleService, (request) => services.scale(request)),
+    ),
+    rollbackService: handlers.unary(
+      "RollbackService",
+      forwarder.unary(ControlService.rollbackService, (request) => services.rollback(request)),
+    ),
+    removeService: handlers.unary(
+      "RemoveService",
+      forwarder.unary(ControlService.removeService, async ({ service }) => ({
+        service: (await services.remove(service)).service,
+      })),
+    ),
+    getService: handlers.unary("GetService", async ({ service }) => {
+      const view = await current();
       return serviceState(view, findService(view, service));
     }),
-    listServices: handlers.unary("ListServices", () => {
-      const view = store.view();
+    listServices: handlers.unary("ListServices", async () => {
+      const view = await current();
       const all = [...view.services.values()].sort((a, b) => (a.spec.name < b.spec.name ? -1 : 1));
       // Counts only: the tasks and revisions of all services at once would not fit into one message.
       return {
         services: all.map((service) => ({ ...serviceState(view, service), tasks: [], revisions: [], nodeNames: {} })),
       };
     }),
-    watchService: handlers.serverStream("WatchService", ({ service }: GetServiceRequest, signal) =>
-      watchService(store, findService(store.view(), service), signal),
+    watchService: handlers.serverStream<GetServiceRequest, ServiceState>(
+      "WatchService",
+      async function* ({ service }, signal) {
+        yield* watchService(store, findService(await current(), service), signal);
+      },
     ),
     serviceLogs: handlers.serverStream(
       "ServiceLogs",
-      ({ service, taskId, options: wanted }: ServiceLogsRequest, signal) => {
-        const { id } = findService(store.view(), service).meta;
-        return logs.read(id, taskId, wanted ?? { follow: false, sinceMs: 0 }, signal);
-      },
+      forwarder.stream(
+        ControlService.serviceLogs,
+        ({ service, taskId, options: wanted }: ServiceLogsRequest, signal) => {
+          const { id } = findService(store.view(), service).meta;
+          return logs().read(id, taskId, wanted ?? { follow: false, sinceMs: 0 }, signal);
+        },
+      ),
     ),
 
-    listTasks: handlers.unary("ListTasks", (request) => {
-      const view = store.view();
+    listTasks: handlers.unary("ListTasks", async (request) => {
+      const view = await current();
       const service = request.service === "" ? undefined : findService(view, request.service).meta.id;
       const node = request.node === "" ? undefined : findNode(view, request.node).meta.id;
       const source = service !== undefined ? view.tasksOfService(service) : view.tasks.values();
@@ -74,16 +107,35 @@ export function controlHandlers(handlers: Handlers, options: ControlOptions): Co
       return { tasks, nodeNames: nodeNames(view, tasks) };
     }),
 
-    listNodes: handlers.unary("ListNodes", () => ({ nodes: listNodes(store.view()) })),
-    getNode: handlers.unary("GetNode", ({ node }) => nodeState(store.view(), findNode(store.view(), node))),
-    updateNode: handlers.unary("UpdateNode", (request) => updateNode(store, clock, request)),
+    listNodes: handlers.unary("ListNodes", async () => ({
+      nodes: listNodes(await current(), consensus.status().managers),
+    })),
+    getNode: handlers.unary("GetNode", async ({ node }) => {
+      const view = await current();
+      return nodeState(view, findNode(view, node), consensus.status().managers);
+    }),
+    updateNode: handlers.unary(
+      "UpdateNode",
+      forwarder.unary(ControlService.updateNode, (request) => updateNode(store, clock, consensus, request)),
+    ),
 
-    pauseRollout: handlers.unary("PauseRollout", (request) => services.pauseRollout(request)),
-    resumeRollout: handlers.unary("ResumeRollout", (request) => services.resumeRollout(request)),
-    abortRollout: handlers.unary("AbortRollout", (request) => services.abortRollout(request)),
+    pauseRollout: handlers.unary(
+      "PauseRollout",
+      forwarder.unary(ControlService.pauseRollout, (request) => services.pauseRollout(request)),
+    ),
+    resumeRollout: handlers.unary(
+      "ResumeRollout",
+      forwarder.unary(ControlService.resumeRollout, (request) => services.resumeRollout(request)),
+    ),
+    abortRollout: handlers.unary(
+      "AbortRollout",
+      forwarder.unary(ControlService.abortRollout, (request) => services.abortRollout(request)),
+    ),
 
     watchEvents: handlers.serverStream<WatchEventsRequest, Event>("WatchEvents", ({ sinceMs }, signal) =>
-      events.watch(sinceMs, signal),
+      events().watch(sinceMs, signal),
     ),
+
+    ...managersHandlers(handlers, options),
   };
 }

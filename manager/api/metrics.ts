@@ -2,6 +2,7 @@
 
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { NodeState, TaskState } from "../../proto/mod.js";
+import type { Consensus } from "../consensus/mod.js";
 import type { CallObserver } from "../rpc/mod.js";
 import type { Store } from "../store/mod.js";
 
@@ -14,7 +15,7 @@ export class ManagerMetrics implements Disposable {
   readonly observeCall: CallObserver;
   readonly #unsubscribe: () => void;
 
-  constructor(store: Store, sessions: () => number) {
+  constructor(store: Store, consensus: Consensus, sessions: () => number) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
     const calls = new Counter({
@@ -51,6 +52,7 @@ export class ManagerMetrics implements Disposable {
         this.set(store.view().revision);
       },
     });
+    consensusGauges(consensus, this.registry);
     new Gauge({
       name: "flotilla_sessions",
       help: "Agents connected to this manager.",
@@ -100,4 +102,44 @@ export class ManagerMetrics implements Disposable {
     this.#unsubscribe();
     this.registry.clear();
   }
+}
+
+/** Raft's own words; of one manager, as it knows them. */
+function consensusGauges(consensus: Consensus, registry: Registry): void {
+  const gauge = (name: string, help: string, value: () => number) =>
+    new Gauge({
+      name: `flotilla_consensus_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(value());
+      },
+    });
+  gauge("is_leader", "1 while this manager leads and may steer the cluster.", () =>
+    consensus.tenure() === undefined ? 0 : 1,
+  );
+  gauge("has_leader", "1 while this manager knows a leader.", () => (consensus.leader() === undefined ? 0 : 1));
+  gauge("term", "Raft term that this manager is in.", () => consensus.status().term);
+  gauge(
+    "commit_index",
+    "Newest entry of the log that this manager knows to be committed.",
+    () => consensus.status().commitIndex,
+  );
+  gauge(
+    "applied_index",
+    "Newest entry of the log that this manager has applied.",
+    () => consensus.status().appliedIndex,
+  );
+  gauge("members", "Managers of the cluster.", () => consensus.members().length);
+  new Gauge({
+    name: "flotilla_consensus_lag_entries",
+    help: "Entries of the log that a manager lacks; known to the leader, which is the only one to have it.",
+    labelNames: ["member"],
+    registers: [registry],
+    collect() {
+      this.reset();
+      if (consensus.tenure() === undefined) return;
+      for (const { name, lag } of consensus.status().managers) this.set({ member: name }, lag);
+    },
+  });
 }

@@ -1,8 +1,13 @@
 // What users see and change of nodes.
 
 import { type Clock, ClusterError, type Violation } from "../../lib/mod.js";
-import { NodeAvailability, type Node, TaskState } from "../../proto/mod.js";
-import type { NodeState as NodeStateMessage, UpdateNodeRequest } from "../../proto/gen/flotilla/control/v1/control.js";
+import { NodeAvailability, NodeRole, type Node, TaskState } from "../../proto/mod.js";
+import type {
+  ManagerStatus,
+  NodeState as NodeStateMessage,
+  UpdateNodeRequest,
+} from "../../proto/gen/flotilla/control/v1/control.js";
+import type { Consensus } from "../consensus/mod.js";
 import type { Store, View } from "../store/mod.js";
 import { findNode } from "./lookup.js";
 
@@ -10,7 +15,10 @@ const labelsMax = 64;
 const labelKey = /^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,126}[a-zA-Z0-9])?$/;
 const labelValueMax = 256;
 
-export function nodeState(view: View, node: Node): NodeStateMessage {
+/** By the host's name, which is that of the manager on it. */
+export type Managers = readonly ManagerStatus[];
+
+export function nodeState(view: View, node: Node, managers: Managers): NodeStateMessage {
   let tasks = 0;
   let nanoCpus = 0;
   let memoryBytes = 0;
@@ -21,13 +29,14 @@ export function nodeState(view: View, node: Node): NodeStateMessage {
     nanoCpus += reservations?.nanoCpus ?? 0;
     memoryBytes += reservations?.memoryBytes ?? 0;
   }
-  return { node, tasks, reserved: { nanoCpus, memoryBytes } };
+  const manager = managers.find(({ name }) => name === node.description.hostname);
+  return { node, tasks, reserved: { nanoCpus, memoryBytes }, manager };
 }
 
-export function listNodes(view: View): NodeStateMessage[] {
+export function listNodes(view: View, managers: Managers): NodeStateMessage[] {
   return [...view.nodes.values()]
     .sort((a, b) => (a.description.hostname < b.description.hostname ? -1 : 1))
-    .map((node) => nodeState(view, node));
+    .map((node) => nodeState(view, node, managers));
 }
 
 function checkLabels(labels: Readonly<Record<string, string>>): Violation[] {
@@ -51,8 +60,24 @@ function checkLabels(labels: Readonly<Record<string, string>>): Violation[] {
   return violations;
 }
 
-export async function updateNode(store: Store, clock: Clock, request: UpdateNodeRequest): Promise<NodeStateMessage> {
+/**
+ * A node that is to be a worker has its manager taken out, which is looked at before anything is stored: whoever asks
+ * again after a failure in between gets what is left done.
+ */
+export async function updateNode(
+  store: Store,
+  clock: Clock,
+  consensus: Consensus,
+  request: UpdateNodeRequest,
+): Promise<NodeStateMessage> {
   const violations = checkLabels(request.labelsAdd);
+  if (!Object.values<number>(NodeRole).includes(request.role))
+    violations.push({
+      field: "role",
+      value: String(request.role),
+      rule: "must be worker or manager",
+      fix: "use a client of this version",
+    });
   if (!Object.values<number>(NodeAvailability).includes(request.availability))
     violations.push({
       field: "availability",
@@ -61,6 +86,7 @@ export async function updateNode(store: Store, clock: Clock, request: UpdateNode
       fix: "use a client of this version",
     });
   if (violations.length > 0) throw ClusterError.invalid(violations);
+  const demoted = request.role === NodeRole.WORKER ? managerOn(store.view(), request.node, consensus) : undefined;
   const id = await store.update((tx) => {
     const node = findNode(tx, request.node);
     const labels = { ...node.spec.labels, ...request.labelsAdd };
@@ -83,11 +109,39 @@ export async function updateNode(store: Store, clock: Clock, request: UpdateNode
     tx.put("nodes", {
       ...node,
       meta: { ...node.meta, updatedAtMs: clock.now() },
-      spec: { ...node.spec, availability, labels },
+      spec: {
+        ...node.spec,
+        availability,
+        labels,
+        role: request.role === NodeRole.UNSPECIFIED ? node.spec.role : request.role,
+      },
     });
     return node.meta.id;
   });
+  if (demoted !== undefined) await consensus.removeManager(String(demoted.id), false);
   const node = store.view().nodes.get(id);
   if (node === undefined) throw new ClusterError("not_found", `node ${id} was removed meanwhile`);
-  return nodeState(store.view(), node);
+  return nodeState(store.view(), node, consensus.status().managers);
+}
+
+/** The manager on that node, if it can be taken out; undefined when there is none. */
+function managerOn(view: View, wanted: string, consensus: Consensus): ManagerStatus | undefined {
+  const { hostname } = findNode(view, wanted).description;
+  const { managers } = consensus.status();
+  const manager = managers.find(({ name }) => name === hostname);
+  if (manager === undefined) return undefined;
+  const rest = managers.filter(({ voter, id }) => voter && id !== manager.id);
+  if (manager.voter && rest.length === 0)
+    throw new ClusterError(
+      "failed_precondition",
+      `node ${hostname} runs the last voting manager: without it there is no cluster. Promote another node first`,
+    );
+  const answer = rest.filter(({ reachable }) => reachable).length;
+  const needed = Math.floor(rest.length / 2) + 1;
+  if (manager.voter && answer < needed)
+    throw new ClusterError(
+      "failed_precondition",
+      `without the manager of node ${hostname}, ${answer} of ${rest.length} voting managers answer, and ${needed} are needed: bring the others back first`,
+    );
+  return manager;
 }

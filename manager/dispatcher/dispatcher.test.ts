@@ -17,7 +17,7 @@ import { ensureCluster } from "../api/cluster.js";
 import { NodeMonitor } from "../nodes/monitor.js";
 import { Handlers } from "../rpc/mod.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
-import { Dispatcher } from "./mod.js";
+import { Dispatcher, dispatcherHandlers } from "./mod.js";
 
 const nodeId = "node000001";
 const description = makeNode(nodeId).description;
@@ -50,7 +50,10 @@ describe("Dispatcher over gRPC", () => {
     dispatcher = new Dispatcher({ store, clock, rng: seededRng(2), log: silentLogger, managers: ["127.0.0.1:7400"] });
     monitor = new NodeMonitor({ store, dispatcher, clock, rng: seededRng(3), log: silentLogger });
     server = new Server();
-    server.addService(DispatcherService, dispatcher.handlers(new Handlers(silentLogger, () => undefined)));
+    server.addService(
+      DispatcherService,
+      dispatcherHandlers(new Handlers(silentLogger, () => undefined), () => dispatcher),
+    );
     const port = await new Promise<number>((resolve, reject) =>
       server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
         error === null ? resolve(bound) : reject(error),

@@ -13,7 +13,6 @@ import {
 } from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
-  DispatcherServer,
   LogSubscription,
   RegisterRequest,
   SessionMessage,
@@ -21,7 +20,6 @@ import type {
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { allocateSubnet } from "../allocator/mod.js";
 import { RouteTable } from "../routes/mod.js";
-import type { Handlers } from "../rpc/mod.js";
 import type { Commit, Store } from "../store/mod.js";
 import { AssignmentSet } from "./assignments.js";
 import { Drains } from "./drains.js";
@@ -42,8 +40,10 @@ export interface DispatcherOptions {
   clock: Clock;
   rng: Rng;
   log: Logger;
-  /** Every manager's gRPC address, for the agents. */
-  managers: string[];
+  /** Every manager's gRPC address, for the agents; the leader's first. See `setManagers`. */
+  managers: readonly string[];
+  /** What agents are told when this dispatcher ends; by default that this manager stops. */
+  farewell?: () => ClusterError;
 }
 
 /** What a route says of a task: most changes of a task concern no route. */
@@ -62,6 +62,8 @@ export class Dispatcher implements AsyncDisposable {
   readonly #dirtyServices = new Set<string>();
   readonly #loop: ReconcileLoop;
   readonly #unsubscribe: () => void;
+  #managers: readonly string[];
+  #ended = false;
   #startedMs: number;
   /** When a node without a session was last heard of, on the monotonic clock. */
   readonly #lastSeen = new Map<string, number>();
@@ -72,6 +74,7 @@ export class Dispatcher implements AsyncDisposable {
   constructor(options: DispatcherOptions) {
     const { store, clock, rng, log } = options;
     this.#options = options;
+    this.#managers = options.managers;
     this.#startedMs = clock.monotonic();
     this.#sessions = new Sessions(clock, rng, (session) => this.#sessionEnded(session));
     this.logs = new LogBroker(store, this.#sessions, rng);
@@ -130,37 +133,38 @@ export class Dispatcher implements AsyncDisposable {
     return next;
   }
 
-  handlers(handlers: Handlers): DispatcherServer {
-    return {
-      register: handlers.serverStream("Register", (request: RegisterRequest, signal) =>
-        this.#register(request, signal),
-      ),
-      heartbeat: handlers.unary("Heartbeat", ({ sessionId }) => {
-        this.#sessions.get(sessionId);
-        return { periodMs: heartbeatPeriodMs };
-      }),
-      assignments: handlers.serverStream("Assignments", ({ sessionId }, signal) =>
-        this.#assignments(sessionId, signal),
-      ),
-      updateStatus: handlers.unary("UpdateStatus", async (request: UpdateStatusRequest) => {
-        await this.#updateStatus(request);
-        return {};
-      }),
-      logSubscriptions: handlers.serverStream("LogSubscriptions", ({ sessionId }, signal) =>
-        this.#logSubscriptions(sessionId, signal),
-      ),
-      publishLogs: handlers.clientStream("PublishLogs", async (requests) => {
-        await this.logs.publish(requests);
-        return {};
-      }),
-    };
+  /** Tells every agent, where it is news. */
+  setManagers(managers: readonly string[]): void {
+    if (managers.join() === this.#managers.join()) return;
+    this.#managers = managers;
+    for (const session of this.#sessions.all()) this.#greet(session);
+  }
+
+  heartbeat(sessionId: string): number {
+    this.#sessions.get(sessionId);
+    return heartbeatPeriodMs;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#ended = true;
     this.#unsubscribe();
     await this.#loop[Symbol.asyncDispose]();
-    for (const session of [...this.#sessions.all()])
-      this.#sessions.end(session, new ClusterError("unavailable", "this manager is stopping"));
+    const farewell = this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
+    for (const session of [...this.#sessions.all()]) this.#sessions.end(session, farewell);
+  }
+
+  /** The session's first message, and every later one: what its agent must know by now. */
+  #greet(session: Session): void {
+    const view = this.#options.store.view();
+    const node = view.nodes.get(session.nodeId);
+    const [cluster] = view.clusters.values();
+    session.messages.push({
+      sessionId: session.id,
+      heartbeatPeriodMs,
+      node,
+      cluster,
+      managers: [...this.#managers],
+    });
   }
 
   #isStale(session: Session): boolean {
@@ -187,6 +191,8 @@ export class Dispatcher implements AsyncDisposable {
             `${node?.description.hostname} ${node?.description.advertiseAddress}`;
           if (named(change.before) !== named(change.after))
             for (const session of this.#sessions.all()) session.assignments.touchNode(id);
+          const session = this.#sessions.ofNode(id);
+          if (session !== undefined && change.before?.spec.role !== change.after?.spec.role) this.#greet(session);
           const routable = (node: Node | undefined) =>
             `${node?.status.state === NodeState.DOWN} ${node?.description.advertiseAddress}`;
           if (routable(change.before) === routable(change.after)) break;
@@ -236,13 +242,12 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async *#register(request: RegisterRequest, signal: AbortSignal): AsyncGenerator<SessionMessage> {
-    const { managers } = this.#options;
-    const { session, node, cluster } = await this.#begin(request, signal);
+  async *register(request: RegisterRequest, signal: AbortSignal): AsyncGenerator<SessionMessage> {
+    const session = await this.#begin(request, signal);
     const leave = () => this.#sessions.end(session);
     signal.addEventListener("abort", leave, { once: true });
     try {
-      session.messages.push({ sessionId: session.id, heartbeatPeriodMs, node, cluster, managers });
+      this.#greet(session);
       yield* session.messages;
     } finally {
       signal.removeEventListener("abort", leave);
@@ -250,16 +255,14 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async #begin(
-    request: RegisterRequest,
-    signal: AbortSignal,
-  ): Promise<{ session: Session; node: Node; cluster: Cluster }> {
+  async #begin(request: RegisterRequest, signal: AbortSignal): Promise<Session> {
     const { store, log } = this.#options;
     const { nodeId } = request;
     this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
     try {
-      const { node, cluster } = await this.#storeNode(request);
+      const node = await this.#storeNode(request);
       signal.throwIfAborted();
+      if (this.#ended) throw this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
       const session = this.#sessions.open(
         nodeId,
         new AssignmentSet(nodeId, {
@@ -269,7 +272,7 @@ export class Dispatcher implements AsyncDisposable {
         }),
       );
       log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
-      return { session, node, cluster };
+      return session;
     } catch (failure) {
       // It lives, and is only not taken for now: an outage of the store must not make its tasks orphans.
       if (failure instanceof ClusterError && (failure.retryable || failure.code === "unknown_outcome"))
@@ -283,7 +286,7 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async #storeNode({ nodeId, description }: RegisterRequest): Promise<{ node: Node; cluster: Cluster }> {
+  async #storeNode({ nodeId, description }: RegisterRequest): Promise<Node> {
     if (!/^[0-9a-z]{10,64}$/.test(nodeId))
       throw ClusterError.invalid([
         {
@@ -339,11 +342,11 @@ export class Dispatcher implements AsyncDisposable {
         log.info({ node: nodeId, hostname: whole.hostname, subnet: node.subnet }, "node joined");
         tx.create("nodes", node);
       } else tx.put("nodes", { ...node, meta: { ...before.meta, updatedAtMs: nowMs } });
-      return { node, cluster };
+      return node;
     });
   }
 
-  async *#assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {
+  async *assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {
     const session = this.#sessions.get(sessionId);
     const wakes = new LatestStream<true>(`assignments ${session.nodeId}`);
     const stop = () => wakes.end();
@@ -365,7 +368,7 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async *#logSubscriptions(sessionId: string, signal: AbortSignal): AsyncGenerator<LogSubscription> {
+  async *logSubscriptions(sessionId: string, signal: AbortSignal): AsyncGenerator<LogSubscription> {
     const session = this.#sessions.get(sessionId);
     const subscriptions = this.#sessions.openLogs(session);
     const stop = () => subscriptions.end();
@@ -378,7 +381,7 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async #updateStatus({ sessionId, updates, drains, problems }: UpdateStatusRequest): Promise<void> {
+  async updateStatus({ sessionId, updates, drains, problems }: UpdateStatusRequest): Promise<void> {
     const { store, clock, log } = this.#options;
     const { nodeId } = this.#sessions.get(sessionId);
     if (updates.length > statusesPerReportMax)

@@ -1,3 +1,4 @@
+export { dispatcherHandlers } from "./calls.js";
 export { Dispatcher, type DispatcherOptions } from "./dispatcher.js";
 export { LogBroker } from "./logs.js";
 export { heartbeatPeriodMs, heartbeatsMissedMax } from "./sessions.js";

@@ -2,10 +2,13 @@
 // caller that goes away aborts the handler's signal.
 
 import type {
+  Deadline,
   handleClientStreamingCall,
   handleServerStreamingCall,
   handleUnaryCall,
+  Metadata,
   ServerReadableStream,
+  ServerUnaryCall,
   ServerWritableStream,
 } from "@grpc/grpc-js";
 import { ClusterError, type ErrorCode, type Logger, toClusterError } from "../../lib/mod.js";
@@ -13,6 +16,20 @@ import { toStatus } from "../../proto/errors.js";
 
 /** Told of every call that ended: for metrics. */
 export type CallObserver = (method: string, code: ErrorCode | "ok") => void;
+
+/** What a caller sent along, for those who pass the call on. */
+export interface Call {
+  readonly metadata: Metadata;
+  readonly deadline: Deadline;
+  /** Aborts when the caller goes away. */
+  readonly signal: AbortSignal;
+}
+
+function aliveWhile<Req, Res>(call: ServerUnaryCall<Req, Res>): Call {
+  const controller = new AbortController();
+  call.on("cancelled", () => controller.abort(callerGone()));
+  return { metadata: call.metadata, deadline: call.getDeadline(), signal: controller.signal };
+}
 
 export class Handlers {
   readonly #log: Logger;
@@ -25,12 +42,12 @@ export class Handlers {
 
   unary<Req, Res>(
     method: string,
-    handle: (request: Req, peer: string) => Promise<Res> | Res,
+    handle: (request: Req, peer: string, call: Call) => Promise<Res> | Res,
   ): handleUnaryCall<Req, Res> {
     return (call, callback) => {
       void (async () => {
         try {
-          const response = await handle(call.request, call.getPeer());
+          const response = await handle(call.request, call.getPeer(), aliveWhile(call));
           this.#observe(method, "ok");
           callback(null, response);
         } catch (thrown) {
@@ -43,7 +60,7 @@ export class Handlers {
   /** What the handler yields is written one by one, waiting for a slow reader. */
   serverStream<Req, Res>(
     method: string,
-    handle: (request: Req, signal: AbortSignal, peer: string) => AsyncIterable<Res>,
+    handle: (request: Req, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<Res>,
   ): handleServerStreamingCall<Req, Res> {
     return (call) => {
       const controller = new AbortController();
@@ -52,7 +69,11 @@ export class Handlers {
       call.on("error", (error) => controller.abort(error));
       void (async () => {
         try {
-          for await (const response of handle(call.request, controller.signal, call.getPeer())) {
+          for await (const response of handle(call.request, controller.signal, call.getPeer(), {
+            metadata: call.metadata,
+            deadline: call.getDeadline(),
+            signal: controller.signal,
+          })) {
             if (controller.signal.aborted) break;
             if (!call.write(response)) await drained(call, controller.signal);
           }
