@@ -11,7 +11,8 @@ export interface Presented {
 }
 
 /** `command` is the full name of what was typed, as "flotilla service create", for the way to its help. */
-export function present(thrown: unknown, command: string): Presented {
+export function present(error: unknown, command: string): Presented {
+  const thrown = original(error);
   if (thrown instanceof CommanderError) {
     if (thrown.exitCode === 0) return { exit: exits.ok, text: "" };
     const message = thrown.message.replace(/^error: /, "").replaceAll("\n", " ");
@@ -41,6 +42,13 @@ export function present(thrown: unknown, command: string): Presented {
       lines("error", [`this should not have happened: ${messageOf(thrown)}`]) +
       (thrown instanceof Error && thrown.stack !== undefined ? `${plainLines(thrown.stack)}\n` : ""),
   };
+}
+
+/** What went wrong first: what failed while things were closed after it says less. */
+function original(error: unknown): unknown {
+  let first = error;
+  while (first instanceof Error && first.name === "SuppressedError" && "suppressed" in first) first = first.suppressed;
+  return first;
 }
 
 function presentCluster(error: ClusterError, command: string): string {

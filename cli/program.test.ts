@@ -1,6 +1,7 @@
 // Whole command lines, against a real gRPC server on loopback.
 
 import { describe, expect, it } from "vitest";
+import { ClusterError } from "../lib/errors.js";
 import { FakeIo } from "../test/kit/cli/io.js";
 import { ends, line } from "../test/kit/cli/line.js";
 import { type Answers, FakeControl } from "../test/kit/cli/server.js";
@@ -128,6 +129,20 @@ describe("the command line itself", () => {
       getVersion: () => ({ version: "9.9.9", cluster: "c\u001b[2J", store: "etcd" }),
     });
     expect(both.out).toContain("Server:\n Version:  9.9.9\n Cluster:  c\n Store:    etcd\n");
+  });
+
+  it("shows what went wrong first, not what went wrong while things were closed after it", async () => {
+    const { err } = await line(["service", "ls"], { listServices: () => ({ services: [] }) }, (io) => {
+      io.out = () => {
+        const closing = Object.assign(new Error(""), {
+          name: "SuppressedError",
+          error: new Error("not closed"),
+          suppressed: new ClusterError("unavailable", "nobody there"),
+        });
+        throw closing;
+      };
+    });
+    expect(err).toBe("error: nobody there\nnext: try again in a few seconds\n");
   });
 
   it("a failure that nobody foresaw is called one", async () => {

@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ClusterError } from "../../../lib/errors.js";
 import { BackupPart } from "../../../proto/gen/flotilla/control/v1/control.js";
 import { StoreChunk } from "../../../proto/gen/flotilla/raft/v1/raft.js";
+import { lockDataDir } from "../../../manager/consensus/lock.js";
 import { FakeIo } from "../../../test/kit/cli/io.js";
 import { line } from "../../../test/kit/cli/line.js";
 import { clusterStatus, manager } from "../../../test/kit/cli/managers.js";
@@ -370,6 +371,24 @@ describe("cluster backup", () => {
   });
   let stop: () => void = () => undefined;
 
+  it("is what a new cluster begins with after restore", async () => {
+    const file = join(dir, "b");
+    await line(["cluster", "backup", file], { backupCluster: parts });
+    const restore = (...words: string[]) =>
+      local([
+        ...["cluster", "restore", "--data-dir", join(dir, "d"), "--advertise-addr", "10.0.0.9:7400", "--name", "h9"],
+        ...[...words, file],
+      ]);
+    const { exit, out, err } = await restore();
+    expect(err).toContain(`${file} is whole: cluster prod at revision 40, of 2023-11-14T22:13:20.000Z, `);
+    expect(err).toContain("next: flotilla manager --data-dir ");
+    expect(exit).toBe(0);
+    expect(out).toMatch(/^cluster prod \(\S+\) begins again at revision 40 with manager 1, h9, at 10\.0\.0\.9:7400\n$/);
+    const again = await restore("--json");
+    expect([again.exit, again.out]).toEqual([1, ""]);
+    expect(again.err).toContain("is that of manager 1 of cluster");
+  });
+
   it("is refused by restore when a byte of it is another one", async () => {
     const file = join(dir, "b");
     await line(["cluster", "backup", file], { backupCluster: parts });
@@ -397,6 +416,21 @@ describe("cluster recover", () => {
       io.answers = ["dev"];
     });
     expect([typed.exit, typed.err]).toEqual([1, expect.stringContaining("not confirmed; nothing was changed")]);
+  });
+
+  it("goes on alone, with what it has", async () => {
+    await initLine();
+    const { exit, out, err } = await local(["cluster", "recover", "--data-dir", dir, "--yes", "prod"]);
+    expect([exit, out]).toEqual([0, "cluster prod goes on with manager 1, h1, at 10.0.0.1:7400; recovery epoch 1\n"]);
+    expect(err).toContain(`next: flotilla manager --data-dir ${dir}    # here\n`);
+    expect(err).toContain("flotilla manager --join 10.0.0.1:7400 --advertise-addr HOST:7400");
+  });
+
+  it("refuses a directory whose manager runs, before it asks for anything", async () => {
+    await initLine();
+    await using _running = await lockDataDir(dir);
+    const { exit, err } = await local(["cluster", "recover", "--data-dir", dir, "--yes", "prod"]);
+    expect([exit, err]).toEqual([1, expect.stringMatching(/^error: .* is in use by another process/)]);
   });
 
   it("refuses a directory without a manager", async () => {
