@@ -306,7 +306,9 @@ export const commands: ReadonlyMap<string, Run> = new Map<string, Run>([
   [
     "transfer-leadership",
     (env, command) => {
-      env.note(env.cluster.member(env.id(command)).running.transferLeader(env.id(command, 1)));
+      env.note(
+        env.cluster.member(env.id(command)).running.transferLeader(number(command, command.words[1], "a transferee")),
+      );
     },
   ],
   [

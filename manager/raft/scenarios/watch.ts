@@ -85,7 +85,9 @@ export class Watch {
       fail(`"${messageText(m)}" confirms more than is on disk (${member.storage.lastIndex()})`);
     }
     if (m.type === "MsgAppResp" && !m.reject) this.#confirms(member, m);
-    if (m.type === "MsgVoteResp" && !m.reject && (hardState.term !== m.term || hardState.vote !== m.to)) {
+    const voted = hardState.term === m.term && hardState.vote === m.to;
+    // With a newer term on disk no other vote can be given in that of the message.
+    if (m.type === "MsgVoteResp" && !m.reject && !voted && hardState.term <= m.term) {
       fail(`"${messageText(m)}" grants a vote that is not on disk`);
     }
     if (m.type === "MsgVote" && hardState.term < m.term) fail(`"${messageText(m)}" asks in a term that is not on disk`);
