@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { ClusterError } from "../lib/errors.js";
 import { FakeIo } from "../test/kit/cli/io.js";
 import { ends, line } from "../test/kit/cli/line.js";
+import { clusterStatus } from "../test/kit/cli/managers.js";
 import { type Answers, FakeControl } from "../test/kit/cli/server.js";
 import { node, state } from "../test/kit/cli/states.js";
 import { candidates } from "./command/completion.js";
@@ -160,6 +161,7 @@ describe("completion", () => {
   const answers: Answers = {
     listServices: () => ({ services: [state({})] }),
     listNodes: () => ({ nodes: [node("h1"), node("h2")] }),
+    getClusterStatus: () => clusterStatus(),
   };
   const complete = async (...words: string[]) =>
     (await line(["__complete", "--", ...words], answers)).out.split("\n").filter((word) => word !== "");
@@ -183,6 +185,9 @@ describe("completion", () => {
     expect(await complete("service", "update", "--image", "x", "")).toEqual(["web"]);
     expect(await complete("service", "update", "web", "")).toEqual([]);
     expect(await complete("node", "drain", "")).toEqual(["h1", "h2"]);
+    expect(await complete("node", "promote", "h1", "")).toEqual(["h1", "h2"]);
+    expect(await complete("cluster", "leave", "")).toEqual(["h1", "h2", "h3"]);
+    expect(await complete("cluster", "init", "--store", "")).toEqual(["etcd", "raft"]);
     expect(await complete("service", "create", "nginx", "--")).toEqual([]);
   });
 

@@ -171,19 +171,25 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
   });
 
   it("goes on with -w when something changes, until Ctrl-C", async () => {
-    const terms = [5, 5, 6];
-    const { exit, out } = await line(
+    const terms = [5, 5, 0, 6];
+    const { exit, out, err } = await line(
       ["cluster", "status", "-w", "--json"],
-      { getClusterStatus: () => clusterStatus({ term: terms.shift() ?? 6 }) },
+      {
+        getClusterStatus: () => {
+          const term = terms.shift() ?? 6;
+          if (term === 0) throw new ClusterError("cancelled", "the manager stops");
+          return clusterStatus({ term });
+        },
+      },
       (io, fake) => {
         const { out } = io;
         io.out = (chunk) => {
           out.call(io, chunk);
-          if (fake.asked.length >= 3) io.stop();
+          if (fake.asked.length >= 4) io.stop();
         };
       },
     );
-    expect(exit).toBe(130);
+    expect([exit, err]).toEqual([130, "no manager answers (the manager stops); asking again\n"]);
     const shown = out.trimEnd().split("\n");
     expect(shown.map((text) => (JSON.parse(text) as { term: number }).term)).toEqual([5, 6]);
   });

@@ -1,8 +1,10 @@
 // `flotilla cluster status`: the managers as their leader sees them.
 
 import type { Command } from "commander";
-import { sleep } from "../../../lib/clock.js";
+import { pause } from "../../../lib/clock.js";
+import { messageOf } from "../../../lib/errors.js";
 import type { ClusterStatus } from "../../../proto/gen/flotilla/control/v1/control.js";
+import { awayMsMax, isPassing } from "../../client/passing.js";
 import { type Exit, exits } from "../../exit.js";
 import { formatFlag } from "../../flags/flag.js";
 import type { Io } from "../../io.js";
@@ -59,27 +61,42 @@ export function addStatus(parent: Command, cli: Cli): void {
   });
 }
 
-/** On a terminal in place; elsewhere one after another, objects a line each. */
+/** On a terminal in place; elsewhere one after another, objects a line each. Outlives the managers' absence for a while. */
 async function watch(io: Io, format: Format, first: ClusterStatus, next: () => Promise<ClusterStatus>): Promise<Exit> {
   const controller = new AbortController();
   const stop = () => controller.abort(new DOMException("stopped", "AbortError"));
   const off = io.onStop(stop);
   io.readerGone.addEventListener("abort", stop);
+  const { signal } = controller;
   let before = "";
+  const show = (status: ClusterStatus) => {
+    const text = shown(status, format);
+    if (text === before) return;
+    const lines = before.split("\n").length - 1;
+    if (io.outTty && before !== "") io.out(`\u001b[${lines}A\u001b[0J`);
+    else if (before !== "" && format.kind === "table") io.out("\n");
+    io.out(text);
+    before = text;
+  };
+  let awayAtMs: number | undefined;
   try {
-    for (let status = first; !controller.signal.aborted; status = await next()) {
-      const text = shown(status, format);
-      if (text !== before) {
-        const lines = before.split("\n").length - 1;
-        if (io.outTty && before !== "") io.out(`\u001b[${lines}A\u001b[0J`);
-        else if (before !== "" && format.kind === "table") io.out("\n");
-        io.out(text);
-        before = text;
+    show(first);
+    for (await pause(io.clock, lookMs, signal); !signal.aborted; await pause(io.clock, lookMs, signal)) {
+      try {
+        const status = await next();
+        awayAtMs = undefined;
+        if (!signal.aborted) show(status);
+      } catch (error) {
+        const nowMs = io.clock.monotonic();
+        if (!isPassing(error) || nowMs - (awayAtMs ?? nowMs) > awayMsMax) throw error;
+        if (awayAtMs === undefined) {
+          io.err(`no manager answers (${messageOf(error)}); asking again\n`);
+          // What is on the terminal now stays: the message is below it.
+          before = "";
+        }
+        awayAtMs ??= nowMs;
       }
-      await sleep(io.clock, lookMs, controller.signal);
     }
-  } catch (error) {
-    if (!controller.signal.aborted) throw error;
   } finally {
     off();
   }
