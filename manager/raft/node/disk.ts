@@ -15,7 +15,17 @@
 import { join } from "node:path";
 import type { DiskImage, DiskOp } from "../wal/disk.js";
 import { isBackup, isLogFile } from "../wal/layout.js";
-import { DiskError, errorCode, type FileSystem, isFull, realFileSystem } from "./file-system.js";
+import {
+  call,
+  DiskError,
+  errorCode,
+  type FileSystem,
+  isFull,
+  realFileSystem,
+  syncDirectory,
+  writeFully,
+  writeFullySync,
+} from "./file-system.js";
 import { lockDirectory } from "./lock.js";
 
 export interface NodeDiskOptions {
@@ -28,8 +38,6 @@ export interface NodeDiskOptions {
 const zerosAtOnce = 1024 * 1024;
 /** Zeros are synced this often, so that no large flush delays the log's own. */
 const zerosPerSync = 8 * 1024 * 1024;
-/** At most this many parts in a writev (POSIX: IOV_MAX). */
-const partsMax = 1024;
 /** Larger writes leave the event loop alone. */
 const syncWriteBytesMax = 256 * 1024;
 /** Of so many syncs through the pool the fastest decides: the others also show what else the process had to do. */
@@ -130,11 +138,11 @@ export class NodeDisk {
    * Beside `run`, for files that it does not touch: the log's spare segment. When there is no room, what was made is
    * removed and the answer says why; other failures are as in `run`.
    */
-  prepare(ops: readonly DiskOp[]): Promise<{ full: string } | undefined> {
+  prepare(ops: readonly DiskOp[]): Promise<{ full?: string }> {
     const running = (this.#beside ?? Promise.resolve()).then(async () => {
       try {
         await this.#perform(ops, 0, false);
-        return undefined;
+        return {};
       } catch (error) {
         if (!(error instanceof DiskError) || !isFull(error.code) || this.#failed !== undefined) throw error;
         for (const op of ops) {
@@ -235,13 +243,15 @@ export class NodeDisk {
     const fd = this.#fd(file, fatal);
     for (let at = 0; at < bytes; ) {
       const length = Math.min(zerosAtOnce, bytes - at);
-      const written = await this.#call<number>("write", file, fatal, (done) =>
-        this.#fs.write(fd, zeros, 0, length, at, done),
-      );
-      if (written === 0) throw this.#fail("write", file, fatal, new Error("nothing was written"));
-      at += written;
-      if (Math.floor((at - written) / zerosPerSync) !== Math.floor(at / zerosPerSync)) {
-        await this.#call<void>("sync", file, fatal, (done) => this.#fs.fdatasync(fd, done));
+      await this.#later("write", file, fatal, writeFully(this.#fs, fd, [zeros.subarray(0, length)], at));
+      at += length;
+      if (at % zerosPerSync === 0) {
+        await this.#later(
+          "fdatasync",
+          file,
+          fatal,
+          call<void>((done) => this.#fs.fdatasync(fd, done)),
+        );
       }
     }
   }
@@ -252,31 +262,11 @@ export class NodeDisk {
     if (bytes === 0) return undefined;
     const fd = this.#fd(file, fatal);
     this.#dirty.add(file);
-    if (bytes > syncWriteBytesMax) return this.#writeAside(file, fd, at, parts, fatal);
-    this.#guard("write", file, fatal, () => {
-      let to = at;
-      let rest = parts;
-      while (rest.length > 0) {
-        const written = this.#fs.writevSync(fd, rest.length > partsMax ? rest.slice(0, partsMax) : rest, to);
-        if (written === 0) throw new Error("nothing was written");
-        to += written;
-        if (to === at + bytes) return;
-        rest = after(rest, written);
-      }
-    });
-    return undefined;
-  }
-
-  async #writeAside(file: string, fd: number, at: number, parts: readonly Uint8Array[], fatal: boolean): Promise<void> {
-    let to = at;
-    let rest = parts;
-    while (rest.length > 0) {
-      const some = rest.slice(0, partsMax);
-      const written = await this.#call<number>("write", file, fatal, (done) => this.#fs.writev(fd, some, to, done));
-      if (written === 0) throw this.#fail("write", file, fatal, new Error("nothing was written"));
-      to += written;
-      rest = after(rest, written);
+    if (bytes > syncWriteBytesMax) {
+      return this.#later("write", file, fatal, writeFully(this.#fs, fd, parts, at));
     }
+    this.#guard("write", file, fatal, () => writeFullySync(this.#fs, fd, parts, at));
+    return undefined;
   }
 
   #sync(file: string, fatal: boolean): Promise<void> | undefined {
@@ -287,9 +277,12 @@ export class NodeDisk {
       this.#synced(file, begun, fatal);
       return undefined;
     }
-    return this.#call<void>("fdatasync", file, fatal, (done) => this.#fs.fdatasync(fd, done)).then(() =>
-      this.#synced(file, begun, fatal),
-    );
+    return this.#later(
+      "fdatasync",
+      file,
+      fatal,
+      call<void>((done) => this.#fs.fdatasync(fd, done)),
+    ).then(() => this.#synced(file, begun, fatal));
   }
 
   #synced(file: string, begun: number, fatal: boolean): void {
@@ -341,17 +334,9 @@ export class NodeDisk {
     }
   }
 
-  #call<T>(
-    operation: string,
-    file: string,
-    fatal: boolean,
-    start: (done: (error: Error | null, value?: T) => void) => void,
-  ): Promise<T> {
-    return new Promise<T>((resolve, reject) => {
-      start((error, value) => {
-        if (error === null) resolve(value as T);
-        else reject(this.#fail(operation, file, fatal, error));
-      });
+  #later(operation: string, file: string, fatal: boolean, running: Promise<void>): Promise<void> {
+    return running.catch((error: unknown) => {
+      throw this.#fail(operation, file, fatal, error);
     });
   }
 
@@ -359,26 +344,5 @@ export class NodeDisk {
     const error = new DiskError(operation, file === "." ? this.#directory : this.#path(file), cause);
     if (fatal || !isFull(error.code)) this.#failed ??= error;
     return error;
-  }
-}
-
-/** What remains of the parts when the first `written` bytes are gone. */
-function after(parts: readonly Uint8Array[], written: number): readonly Uint8Array[] {
-  let skip = written;
-  for (let n = 0; n < parts.length; n++) {
-    const part = parts[n];
-    if (part !== undefined && skip < part.length) return [part.subarray(skip), ...parts.slice(n + 1)];
-    skip -= part?.length ?? 0;
-  }
-  return [];
-}
-
-/** Creations, renames and removals in it survive a power cut. */
-export function syncDirectory(fs: FileSystem, directory: string): void {
-  const fd = fs.openSync(directory, "r");
-  try {
-    fs.fsyncSync(fd);
-  } finally {
-    fs.closeSync(fd);
   }
 }

@@ -10,7 +10,6 @@ export type FileSystem = Pick<
   | "fdatasyncSync"
   | "fsyncSync"
   | "mkdirSync"
-  | "open"
   | "openSync"
   | "read"
   | "readFileSync"
@@ -72,5 +71,65 @@ function advice(code: string): string {
       return "Too many files are open: raise the limit (LimitNOFILE, ulimit -n), then start the process again.";
     default:
       return "Nothing is tried again, because it is not known what reached the disk; see to the disk, then start the process again.";
+  }
+}
+
+/** At most this many parts in a writev (POSIX: IOV_MAX). */
+export const partsMax = 1024;
+
+/** All of the parts from `at` on, through the thread pool. */
+export async function writeFully(fs: FileSystem, fd: number, parts: readonly Uint8Array[], at: number): Promise<void> {
+  let to = at;
+  for (let rest = parts; rest.length > 0; ) {
+    const some = rest.slice(0, partsMax);
+    const written = await call<number>((done) => fs.writev(fd, some, to, done));
+    to += written;
+    rest = partsAfter(rest, written);
+  }
+}
+
+/** The same at once. */
+export function writeFullySync(fs: FileSystem, fd: number, parts: readonly Uint8Array[], at: number): void {
+  let to = at;
+  for (let rest = parts; rest.length > 0; ) {
+    const written = fs.writevSync(fd, rest.length > partsMax ? rest.slice(0, partsMax) : rest, to);
+    to += written;
+    rest = partsAfter(rest, written);
+  }
+}
+
+/** What remains of the parts when the first `written` bytes are gone. */
+function partsAfter(parts: readonly Uint8Array[], written: number): readonly Uint8Array[] {
+  let skip = written;
+  for (let n = 0; n < parts.length; n++) {
+    const part = parts[n];
+    if (part === undefined) continue;
+    if (skip < part.length) {
+      // POSIX allows it for no reason that would go away by asking again.
+      if (written === 0) throw new Error("nothing was written");
+      return [part.subarray(skip), ...parts.slice(n + 1)];
+    }
+    skip -= part.length;
+  }
+  return [];
+}
+
+/** A function of Node.js that calls back, as a promise. */
+export function call<T>(start: (done: (error: Error | null, value?: T) => void) => void): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    start((error, value) => {
+      if (error === null) resolve(value as T);
+      else reject(error);
+    });
+  });
+}
+
+/** Creations, renames and removals in it survive a power cut. */
+export function syncDirectory(fs: FileSystem, directory: string): void {
+  const fd = fs.openSync(directory, "r");
+  try {
+    fs.fsyncSync(fd);
+  } finally {
+    fs.closeSync(fd);
   }
 }

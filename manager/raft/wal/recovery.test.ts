@@ -307,7 +307,7 @@ test("a crash at any op, with any unsynced sectors lost, gives back all that was
       const run = new Run();
       for (const act of actions) run.perform(act);
     }),
-    { numRuns: Number(process.env["X"] ?? 1500) },
+    { numRuns: 1500 },
   );
 });
 
@@ -348,7 +348,7 @@ test("any flipped byte or truncation gives back a part from the front, short of 
         }
       },
     ),
-    { numRuns: Number(process.env["X"] ?? 600) },
+    { numRuns: 600 },
   );
   expect(recovered).toBeGreaterThan(100);
   expect(refused).toBeGreaterThan(100);
