@@ -253,15 +253,16 @@ async function open(options: ManagerOptions, life: Lifetime, end: End, log: Logg
     store.attach(raft);
     return { consensus: raft, store, raft };
   }
+  const raft = life.use(await RaftConsensus.open(common));
   const store = life.use(
     openEtcdStore({
       endpoints: options.etcd.length > 0 ? options.etcd : identity.etcd,
       cluster: identity.cluster,
+      fence: { leadership: raft, onFenced: (tenure, reason) => raft.resign(tenure, reason) },
       ...clocks,
       log: log.child({ part: "store" }),
     }),
   );
-  const raft = life.use(await RaftConsensus.open(common));
   return { consensus: raft, store, raft };
 }
 

@@ -126,6 +126,13 @@ export class Membership {
     });
   }
 
+  /** To whoever answers, without a tenure of one's own. */
+  async transferAnyway(): Promise<void> {
+    const to = this.#furthest(this.#options.node().status().peers);
+    if (to === undefined) throw new ClusterError("failed_precondition", "no other voting manager answers");
+    await this.#handOver(to);
+  }
+
   /** One after another: each must see what the one before it did. */
   async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#waiting >= waitingMax)

@@ -32,8 +32,6 @@ export interface ConsensusOptions {
   clock: Clock;
   rng: Rng;
   log: Logger;
-  /** See TenuresOptions. */
-  takeFence?: ((epoch: number, term: number, signal: AbortSignal) => Promise<void>) | undefined;
   /** The disk or an invariant is broken: the process must end. */
   onFatal(error: Error): void;
   /** This manager was taken out: it must end, and never starts again as who it was. */
@@ -88,14 +86,7 @@ export class RaftConsensus implements Consensus {
       log,
       onRemoved: (message) => this.#onRemoved(message),
     });
-    this.#tenures = new Tenures({
-      epoch: identity.epoch,
-      clock,
-      rng,
-      log,
-      takeFence: options.takeFence,
-      onChange: () => this.#changed(),
-    });
+    this.#tenures = new Tenures({ epoch: identity.epoch, log, onChange: () => this.#changed() });
     this.#membership = new Membership({
       identity,
       members,
@@ -169,7 +160,7 @@ export class RaftConsensus implements Consensus {
 
   health(): { ready: boolean; message: string } {
     if (this.#removed) return { ready: false, message: "this manager was removed from the cluster" };
-    const { applied, commit, diskProblem } = this.#opened().status();
+    const { applied, commit, term, diskProblem } = this.#opened().status();
     if (this.#leaderId === 0) {
       const seconds = Math.round((this.#options.clock.monotonic() - this.#leaderlessSinceMs) / 1_000);
       return {
@@ -177,8 +168,9 @@ export class RaftConsensus implements Consensus {
         message: `no leader for ${seconds} s: ${reachableIn(this.self, this.#members, this.#transport.peers())}`,
       };
     }
-    if (this.#tenures.problem !== "")
-      return { ready: false, message: `this manager leads and waits for the fence: ${this.#tenures.problem}` };
+    const problem = this.#tenures.problemIn(term);
+    if (problem !== undefined && this.#leaderId === this.#options.identity.memberId)
+      return { ready: false, message: `this manager was elected and may not lead: ${problem}` };
     if (applied < commit)
       // The usual distance is a few entries; a manager that has just started reads its log.
       return commit - applied > 1_000
@@ -238,6 +230,16 @@ export class RaftConsensus implements Consensus {
 
   transferLeadership(manager: string): Promise<void> {
     return this.#membership.transfer(manager);
+  }
+
+  /** Its writes are refused elsewhere: it gives its tenure up for good, and another manager the chance to lead. */
+  resign({ term }: Pick<Tenure, "term">, reason: string): void {
+    this.#tenures.resign(term, reason);
+    const others = this.#members.confState.voters.filter((id) => id !== this.#options.identity.memberId);
+    if (this.#leaderId !== this.#options.identity.memberId || others.length === 0) return;
+    this.#membership.transferAnyway().catch((error: unknown) => {
+      this.#options.log.warn({ term, error: messageOf(error) }, "nobody else could be made the leader");
+    });
   }
 
   join(request: JoinRequest): Promise<JoinResponse> {
