@@ -74,12 +74,12 @@ async function start(id: number, root: string): Promise<void> {
 }
 
 /** Asks whoever leads. Only "unknown" leaves open whether it was made; everything else may be tried again as it is. */
-async function add(amount: number): Promise<unknown> {
+async function add(amount: number): Promise<string> {
   for (let attempt = 1; ; attempt++) {
     const leader = [...nodes.values()].find((node) => node.status().role === "leader");
     try {
       if (leader !== undefined) {
-        return await leader.propose(new TextEncoder().encode(String(amount)));
+        return String(await leader.propose(new TextEncoder().encode(String(amount))));
       }
     } catch (error) {
       if (!(error instanceof RaftError) || error.code === "unknown") {

@@ -5,8 +5,8 @@ import type { Leadership } from "../driver/mod.js";
 import { RaftError } from "./api.js";
 
 interface Waiting {
-  resolve(): void;
-  reject(error: unknown): void;
+  resolve: () => void;
+  reject: (error: unknown) => void;
 }
 
 /** One change is under way at most: the core refuses a second. */
@@ -58,7 +58,7 @@ export class Changes {
 
 /** Handovers that wait until another leads. */
 export class Handovers {
-  #waiting = new Set<Waiting & { from: NodeId; to: NodeId; ticksLeft: number; release(): void }>();
+  #waiting = new Set<Waiting & { from: NodeId; to: NodeId; ticksLeft: number; release: () => void }>();
 
   wait(from: NodeId, to: NodeId, ticks: number, signal?: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {

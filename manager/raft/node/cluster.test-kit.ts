@@ -9,6 +9,7 @@ import type { ConfState, Logger, Message, MessageOf, NodeId, SnapshotMeta } from
 import type { Leadership } from "../driver/mod.js";
 import { decodeMessage, encodeMessage } from "../wire/mod.js";
 import type { Clock, RaftNodeOptions, StateMachine, Transport } from "./api.js";
+import type { FileSystem } from "./file-system.js";
 import { RaftNode } from "./raft-node.js";
 
 /** So many times faster than the world: a read's five seconds pass in half a second. */
@@ -97,16 +98,18 @@ export class Cluster implements AsyncDisposable {
   readonly #root: string;
   readonly #conf: ConfState;
   readonly #more: Partial<RaftNodeOptions>;
+  readonly #files: FileSystem | undefined;
   #chance = 1;
 
-  private constructor(root: string, conf: ConfState, more: Partial<RaftNodeOptions>) {
+  private constructor(root: string, conf: ConfState, more: Partial<RaftNodeOptions>, files: FileSystem | undefined) {
+    this.#files = files;
     this.#root = root;
     this.#conf = conf;
     this.#more = more;
   }
 
-  static async start(conf: ConfState, more: Partial<RaftNodeOptions> = {}): Promise<Cluster> {
-    const cluster = new Cluster(await mkdtemp(join(tmpdir(), "raft-node-")), conf, more);
+  static async start(conf: ConfState, more: Partial<RaftNodeOptions> = {}, files?: FileSystem): Promise<Cluster> {
+    const cluster = new Cluster(await mkdtemp(join(tmpdir(), "raft-node-")), conf, more, files);
     await Promise.all(conf.voters.map((id) => cluster.open(id)));
     return cluster;
   }
@@ -118,22 +121,25 @@ export class Cluster implements AsyncDisposable {
   async open(id: NodeId): Promise<RaftNode> {
     const machine = new ListMachine();
     const told: (Leadership & { leading: boolean })[] = [];
-    const node = await RaftNode.open({
-      id,
-      directory: this.directory(id),
-      machine,
-      transport: this.#transport(id),
-      clock,
-      random: (n) => {
-        this.#chance = (this.#chance * 48_271) % 2_147_483_647;
-        return this.#chance % n;
+    const node = await RaftNode.open(
+      {
+        id,
+        directory: this.directory(id),
+        machine,
+        transport: this.#transport(id),
+        clock,
+        random: (n) => {
+          this.#chance = (this.#chance * 48_271) % 2_147_483_647;
+          return this.#chance % n;
+        },
+        bootstrap: this.#conf,
+        onFatal: (error) => this.fatal.push(error),
+        log: quiet,
+        segmentBytes: 64 * 1024,
+        ...this.#more,
       },
-      bootstrap: this.#conf,
-      onFatal: (error) => this.fatal.push(error),
-      log: quiet,
-      segmentBytes: 64 * 1024,
-      ...this.#more,
-    });
+      this.#files,
+    );
     node.onLeadership((now) => told.push(now));
     this.machines.set(id, machine);
     this.nodes.set(id, node);

@@ -2,9 +2,10 @@
 
 import type { HardState, SnapshotMeta } from "../core/mod.js";
 import type { Batch } from "../driver/mod.js";
-import { Wal } from "../wal/mod.js";
+import { type DiskOp, Wal } from "../wal/mod.js";
 import { RaftError } from "./api.js";
 import { NodeDisk } from "./disk.js";
+import type { FileSystem } from "./file-system.js";
 import type { Settings } from "./settings.js";
 import { SnapshotFiles } from "./snapshots.js";
 
@@ -26,15 +27,17 @@ export class NodeStorage {
   readonly #settings: Settings;
   #spareTriedAt = 0;
   #spare: Promise<void> | undefined;
+  /** Lists of ops under way. */
+  #running = 0;
   #closed = false;
   /** The disk failed where nobody waits for an answer. */
   onFailure: (error: unknown) => void = () => {};
 
-  static async open(settings: Settings): Promise<NodeStorage> {
+  static async open(settings: Settings, files: FileSystem): Promise<NodeStorage> {
     const { directory, clock, log, snapshotEntries, segmentBytes, bootstrap } = settings;
-    const disk = NodeDisk.open(directory, { now: () => clock.monotonic() });
+    const disk = NodeDisk.open(directory, { now: () => clock.monotonic(), fs: files });
     try {
-      const snapshots = SnapshotFiles.open(directory);
+      const snapshots = SnapshotFiles.open(directory, files);
       const options = {
         keepEntries: Math.min(keepEntriesMax, Math.floor(snapshotEntries / 2)),
         ...(segmentBytes === undefined ? {} : { segmentBytes }),
@@ -86,31 +89,38 @@ export class NodeStorage {
 
   /** Resolves when the batch is durable; rejects when the disk fails, after which nothing more can be written. */
   append(batch: Batch): Promise<void> {
-    const written = this.#disk.run(this.wal.append(batch));
-    this.#makeSpare();
-    return written;
+    return this.#run(this.wal.append(batch));
+  }
+
+  async #run(ops: readonly DiskOp[]): Promise<void> {
+    this.#running++;
+    await this.#disk.run(ops);
+    this.#running--;
+    // Not while ops wait their turn: they may take the spare that there is, which is of the same name.
+    if (this.#running === 0) {
+      this.#makeSpare();
+    }
   }
 
   /** The snapshot's contents are durable: from now on the log stands on them, and what they cover may go. */
   async mark(meta: SnapshotMeta, commit: HardState | undefined): Promise<void> {
     const before = commit === undefined ? [] : this.wal.append({ entries: [], hardState: commit, mustSync: false });
     const { ops } = this.wal.createSnapshot(meta.index, meta.confState);
-    await this.#disk.run([...before, ...ops]);
-    await this.#disk.run(this.wal.compact());
+    await this.#run([...before, ...ops]);
     this.snapshots.keep(meta);
     this.#spareTriedAt = Number.NEGATIVE_INFINITY;
-    this.#makeSpare();
+    await this.#run(this.wal.compact());
   }
 
   /** The log stands on a snapshot that was received: what it replaces may go. */
   async installed(meta: SnapshotMeta): Promise<void> {
-    await this.#disk.run(this.wal.compact());
     this.snapshots.keep(meta);
+    await this.#run(this.wal.compact());
   }
 
   /** Looks at a full disk again, now and then. */
   tick(): void {
-    if (this.wal.diskFull !== undefined) {
+    if (this.wal.diskFull !== undefined && this.#running === 0) {
       this.#makeSpare();
     }
   }
@@ -133,15 +143,12 @@ export class NodeStorage {
     }
     this.#spareTriedAt = now;
     this.#spare = this.#disk.prepare(ops).then(
-      (outcome) => {
-        if (outcome === undefined) {
+      ({ full }) => {
+        if (full === undefined) {
           this.wal.spareMade();
         } else {
-          this.wal.spareFailed(outcome.full);
-          this.#settings.log.warn(
-            { problem: outcome.full },
-            "the disk is full: proposals are refused until there is room",
-          );
+          this.wal.spareFailed(full);
+          this.#settings.log.warn({ problem: full }, "the disk is full: proposals are refused until there is room");
         }
       },
       (error: unknown) => this.onFailure(error),

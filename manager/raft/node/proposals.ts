@@ -13,8 +13,8 @@ export const pendingMax = 10_000;
 export const proposalBytesMax = 8 << 20;
 
 export interface Waiting {
-  resolve(answer: unknown): void;
-  reject(error: RaftError): void;
+  resolve: (answer: unknown) => void;
+  reject: (error: RaftError) => void;
 }
 
 interface Queued extends Waiting {

@@ -4,14 +4,15 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { RaftError, type RaftNodeOptions } from "./api.js";
 import { bytes, Cluster, clock, ListMachine, quiet, until, voters } from "./cluster.test-kit.js";
+import { type FileSystem, realFileSystem } from "./file-system.js";
 import { pendingMax, proposalBytesMax } from "./proposals.js";
 import { RaftNode } from "./raft-node.js";
 
 let cluster: Cluster | undefined;
 
-async function start(count: number, more: Partial<RaftNodeOptions> = {}): Promise<Cluster> {
+async function start(count: number, more: Partial<RaftNodeOptions> = {}, files?: FileSystem): Promise<Cluster> {
   const ids = Array.from({ length: count }, (_, n) => n + 1);
-  cluster = await Cluster.start(voters(...ids), more);
+  cluster = await Cluster.start(voters(...ids), more, files);
   return cluster;
 }
 
@@ -115,6 +116,75 @@ describe("a single node", () => {
       "the node has failed: the state machine is broken",
     );
     expect(one.leaderships.get(1)?.at(-1)).toMatchObject({ lead: 0, leading: false });
+  });
+
+  test("ends when its disk fails: told once, and with what to do", async () => {
+    let broken = false;
+    const one = await start(
+      1,
+      {},
+      {
+        ...realFileSystem,
+        writevSync: (fd: number, parts: readonly NodeJS.ArrayBufferView[], at?: number) => {
+          if (broken) {
+            throw Object.assign(new Error("EIO: i/o error, write"), { code: "EIO" });
+          }
+          return realFileSystem.writevSync(fd, parts, at);
+        },
+      },
+    );
+    await one.leader();
+    await one.node(1).propose(bytes("a"));
+    broken = true;
+    const pending = [one.node(1).propose(bytes("b")), one.node(1).propose(bytes("c"))].map((p) => p.catch(codeOf));
+    expect(await Promise.all(pending)).toEqual(["unknown", "unknown"]);
+    expect(one.fatal).toHaveLength(1);
+    expect(one.fatal[0]?.message).toContain("replace it, remove this node from the cluster");
+    expect(await one.node(1).readBarrier().catch(codeOf)).toBe("closed");
+  });
+
+  test("refuses proposals while its disk is full, serves reads, and goes on when there is room", async () => {
+    let full = false;
+    const one = await start(
+      1,
+      {},
+      {
+        ...realFileSystem,
+        writev: ((...call: Parameters<typeof realFileSystem.writev>) => {
+          const done = call.at(-1);
+          if (full && typeof done === "function") {
+            setImmediate(() => done(Object.assign(new Error("ENOSPC: no space left"), { code: "ENOSPC" }), 0, []));
+          } else {
+            realFileSystem.writev(...call);
+          }
+        }) as typeof realFileSystem.writev,
+      },
+    );
+    await one.leader();
+    const node = one.node(1);
+    let made = 0;
+    const propose = async (): Promise<string> => {
+      try {
+        await node.propose(new Uint8Array(10_000).fill(97));
+        made++;
+        return "made";
+      } catch (error) {
+        return codeOf(error);
+      }
+    };
+    full = true;
+    let answer = "made";
+    for (let n = 0; n < 40 && answer === "made"; n++) {
+      answer = await propose();
+    }
+    expect(answer).toBe("disk-full");
+    expect(node.status().diskProblem).toContain("ENOSPC");
+    await node.readBarrier();
+    expect(one.machine(1).list).toHaveLength(made);
+    full = false;
+    await until("there is room again", () => node.status().diskProblem === undefined);
+    expect(await propose()).toBe("made");
+    expect(one.fatal).toEqual([]);
   });
 
   test("refuses options that make no sense", async () => {
@@ -227,9 +297,9 @@ describe("three nodes", () => {
     const three = await start(3);
     const made: string[] = [];
     const refused: string[] = [];
-    let going = true;
+    const run = { going: true };
     const client = async (name: string): Promise<void> => {
-      for (let n = 0; going; n++) {
+      for (let n = 0; run.going; n++) {
         const text = `${name} ${n}`;
         const leading = [...three.nodes.values()].find((node) => node.status().role === "leader") ?? three.node(1);
         try {
@@ -252,7 +322,7 @@ describe("three nodes", () => {
       await three.leader();
       three.cut.clear();
     }
-    going = false;
+    run.going = false;
     await Promise.all(clients);
     const leader = await three.leader();
     await three.node(leader).readBarrier();
@@ -275,8 +345,8 @@ describe("three nodes", () => {
     await until("the leader has a snapshot", () => three.node(leader).status().snapshotIndex > 80);
     three.cut.clear();
     await three.caughtUp(list, 1, 2, 3);
-    expect(three.machine(follower).restores).toBe(1);
-    expect(three.snapshotsSent).toBe(1);
+    expect(three.machine(follower).restores).toBeGreaterThan(0);
+    expect(three.snapshotsSent).toBeGreaterThan(0);
     await three.close(follower);
     await three.open(follower);
     await three.caughtUp(list, follower);

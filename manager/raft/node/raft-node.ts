@@ -9,10 +9,11 @@ import type { Entry, ReadState, SnapshotMeta } from "../core/mod.js";
 import { type Batch, Driver, type Host, type Leadership } from "../driver/mod.js";
 import { type NodeStatus, type PeerStatus, RaftError, type RaftNodeOptions } from "./api.js";
 import { Changes, Handovers, refused } from "./changes.js";
+import { type FileSystem, realFileSystem } from "./file-system.js";
 import { checked, type Settings } from "./settings.js";
 import { Proposals } from "./proposals.js";
 import { Reads } from "./reads.js";
-import { nextTurn, Turn } from "./slices.js";
+import { Turn } from "./slices.js";
 import { Snapshotting } from "./snapshotting.js";
 import { NodeStorage } from "./node-storage.js";
 
@@ -43,10 +44,13 @@ export class RaftNode implements AsyncDisposable {
   #ended: { failure?: Error } | undefined;
   #closing: Promise<void> | undefined;
 
-  /** Reads the directory, or begins it; the state machine is restored from the newest snapshot before this resolves. */
-  static async open(options: RaftNodeOptions): Promise<RaftNode> {
+  /**
+   * Reads the directory, or begins it; the state machine is restored from the newest snapshot before this resolves.
+   * `files` are the functions of node:fs, for tests of disks that fail.
+   */
+  static async open(options: RaftNodeOptions, files: FileSystem = realFileSystem): Promise<RaftNode> {
     const settings = checked(options);
-    const storage = await NodeStorage.open(settings);
+    const storage = await NodeStorage.open(settings, files);
     try {
       const snapshot = storage.wal.snapshot();
       if (snapshot !== undefined) {
@@ -60,7 +64,7 @@ export class RaftNode implements AsyncDisposable {
   }
 
   private constructor(options: Settings, storage: NodeStorage) {
-    const { id, clock, electionTick, heartbeatTick, random, log } = options;
+    const { id, clock, electionTick, heartbeatTick, log } = options;
     this.id = id;
     this.#options = options;
     this.#storage = storage;
@@ -72,7 +76,7 @@ export class RaftNode implements AsyncDisposable {
       applied: storage.wal.snapshot()?.index ?? 0,
       electionTick,
       heartbeatTick,
-      random: (n) => random(n),
+      random: (n) => options.random(n),
       log,
     });
     const { term, lead, role } = raw.status();
@@ -81,7 +85,7 @@ export class RaftNode implements AsyncDisposable {
     this.#reads = new Reads({
       monotonic: () => clock.monotonic(),
       retryMs: 2 * heartbeatTick * options.tickMs,
-      firstContext: random(2 ** 30) * 2 ** 22 + 1,
+      firstContext: options.random(2 ** 30) * 2 ** 22 + 1,
       readIndex: (context) => {
         // A refusal is tried again like a lost question: most often there is no leader for a moment.
         this.#driver.readIndex(context);

@@ -7,7 +7,6 @@ import { RaftError } from "./api.js";
 import type { NodeStorage } from "./node-storage.js";
 import { DiskError } from "./file-system.js";
 import type { Settings } from "./settings.js";
-import { SnapshotError } from "./snapshots.js";
 import { inSlices, type Turn } from "./slices.js";
 
 /** A peer that has not taken a snapshot by then gets it again from the beginning. */
@@ -19,9 +18,9 @@ export interface SnapshottingOptions {
   driver: Driver;
   turn: Turn;
   /** For calls into the driver; does nothing once the node has ended. */
-  guard(step: () => void): void;
-  flush(): void;
-  fail(error: unknown): void;
+  guard: (step: () => void) => void;
+  flush: () => void;
+  fail: (error: unknown) => void;
 }
 
 export class Snapshotting {
@@ -79,15 +78,15 @@ export class Snapshotting {
   async #take(meta: SnapshotMeta, chunks: Iterable<Uint8Array>): Promise<void> {
     const { storage, options, turn, guard, driver } = this.#with;
     try {
-      await storage.snapshots.write(meta, inSlices(chunks, turn), this.#end.signal);
-    } catch (error) {
-      if (error instanceof SnapshotError && error.code === "disk-full") {
+      const { full } = await storage.snapshots.write(meta, inSlices(chunks, turn), this.#end.signal);
+      if (full !== undefined) {
         options.log.warn(
-          { index: meta.index, err: error },
+          { index: meta.index, problem: full },
           "no room for a snapshot: tried again when the log has grown",
         );
         return;
       }
+    } catch (error) {
       if (this.#end.signal.aborted) {
         return;
       }
@@ -156,13 +155,17 @@ export class Snapshotting {
     const { snapshot } = message;
     // What is not news is answered by the core; the contents need not be there for that.
     if (snapshot.index > driver.raw.status().commit) {
+      let full: string | undefined;
       try {
-        await storage.snapshots.write(snapshot, chunks, this.#end.signal);
+        ({ full } = await storage.snapshots.write(snapshot, chunks, this.#end.signal));
       } catch (error) {
         if (error instanceof DiskError) {
           fail(error);
         }
-        throw error instanceof SnapshotError ? new RaftError("disk-full", error.message, 0, { cause: error }) : error;
+        throw error;
+      }
+      if (full !== undefined) {
+        throw new RaftError("disk-full", full);
       }
       options.log.info({ from: message.from, index: snapshot.index }, "snapshot received");
     }
