@@ -6,8 +6,9 @@ import { deploy } from "./deploy.js";
 import { type Benchmark, ratio, table } from "./figure.js";
 import { raft } from "./raft/mod.js";
 import { startup } from "./startup.js";
+import { storeScale } from "./store-scale/main.js";
 
-const benchmarks: readonly Benchmark[] = [deploy, raft, startup];
+const benchmarks: readonly Benchmark[] = [deploy, raft, startup, storeScale];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({
@@ -18,7 +19,7 @@ async function main(): Promise<number> {
   const benchmark = benchmarks.find((candidate) => candidate.name === name);
   if (benchmark === undefined) {
     if (name !== undefined) console.error(`no benchmark ${JSON.stringify(name)}; there are:`);
-    for (const { name, help } of benchmarks) console.log(`${name.padEnd(10)} ${help}`);
+    for (const { name, help } of benchmarks) console.log(`${name.padEnd(12)} ${help}`);
     return name === undefined ? 0 : 125;
   }
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds);

@@ -9,14 +9,14 @@ import { Handlers } from "../../manager/rpc/mod.js";
 import { type Put, type Range, put, range } from "./kv.js";
 
 const [dataDir = "", address = "", join] = process.argv.slice(2);
-const log = createLogger("bench-member", "warn");
+const log = createLogger("bench-member", "error");
 const parts = { clock: systemClock, rng: systemRng, log };
 
 /** The machine's keys; a put is an entry, as the generator's request has it. */
 const values = new Map<string, Uint8Array>();
 
 async function main(): Promise<void> {
-  const place = { dataDir, name: address, address, httpAddress: address };
+  const place = { dataDir, name: address.replace(/[.:]/g, "-"), address, httpAddress: address };
   if (join === undefined) await initCluster({ ...place, ...parts, cluster: "bench", store: "raft", etcd: [] });
   else await joinCluster({ ...place, ...parts, managers: [join] }, new AbortController().signal);
   const identity = await readIdentity(dataDir);

@@ -35,7 +35,7 @@ for (const signal of ["SIGINT", "SIGTERM"])
   });
 
 /** The labs that tests bring up; one that was up before is its user's. */
-const testLabs = ["test", "engine", "agent", "discovery", "try", "try-too", "quickstart"];
+const testLabs = ["test", "engine", "agent", "discovery", "members", "etcd", "try", "try-too", "quickstart"];
 let labsBefore = [];
 
 /** A test run that was interrupted leaves nothing behind. */

@@ -236,14 +236,15 @@ describe("what dies around it", () => {
     expect(await running()).toBe(6);
   });
 
-  it("manager killed and restarted: all goes on; a create sent meanwhile is done exactly once or refused clearly", async () => {
+  it("every manager killed and restarted: all goes on; a create sent meanwhile is done exactly once or refused clearly", async () => {
     await createWeb();
     const before = await startTimes();
     const load = startLoad(lab, 3, `http://${lab.address(2)}:8080/`);
-    await lab.kill("manager", 1);
+    for (const n of lab.hosts) await lab.kill("manager", n);
     const create = cluster.run(["service", "create", "-d", "--name", "late", BUSYBOX_IMAGE]);
     await new Promise((resolve) => setTimeout(resolve, 1_500));
-    await lab.start("manager", 1);
+    // Together: one alone is never ready.
+    await Promise.all(lab.hosts.map((n) => lab.start("manager", n)));
     const { code, stderr } = await create;
     const names = (await cluster.must("service", "ls", "--format", "{{.Name}}")).split("\n").filter(Boolean);
     if (code === 0) expect(names.sort()).toEqual(["late", "web"]);
@@ -255,33 +256,5 @@ describe("what dies around it", () => {
     expect(errors).toEqual({});
     expect(failed).toBe(0);
     expect(await startTimes()).toEqual(before);
-  });
-
-  it("an etcd member killed: nothing noticed; quorum lost: writes refused clearly, services untouched, all well on return", async () => {
-    await createWeb();
-    const before = await startTimes();
-    await lab.kill("etcd", 3);
-    await cluster.must("service", "create", "--name", "one", BUSYBOX_IMAGE);
-    await lab.kill("etcd", 2);
-    // The first write after the loss may be on its way in etcd: it is done, refused, or said to be unknown.
-    const first = await cluster.run(["service", "create", "-d", "--name", "perhaps", BUSYBOX_IMAGE]);
-    const mayExist = first.code === 0 || /may or may not/.test(first.stderr);
-    // From then on the loss is known, and a refusal is certain.
-    const refused = await cluster.run(["service", "create", "-d", "--name", "two", BUSYBOX_IMAGE]);
-    expect(refused.code).toBe(1);
-    expect(refused.stderr).toMatch(/etcd/);
-    expect(refused.stderr).not.toMatch(/may or may not/);
-    const body = await lab.mustExec(3, [...hostGet, `http://${lab.address(1)}:8080/`]);
-    expect(body).toContain("FLOTILLA_SERVICE");
-    await lab.start("etcd", 2);
-    await lab.start("etcd", 3);
-    await eventually(
-      "writes are taken again",
-      async () => (await cluster.run(["service", "create", "--name", "three", BUSYBOX_IMAGE])).code === 0,
-    );
-    expect(await startTimes()).toEqual(before);
-    const names = (await cluster.must("service", "ls", "--format", "{{.Name}}")).split("\n").filter(Boolean);
-    expect(names.filter((name) => name !== "perhaps").sort()).toEqual(["one", "three", "web"]);
-    if (!mayExist) expect(names).not.toContain("perhaps");
   });
 });

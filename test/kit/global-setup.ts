@@ -1,4 +1,4 @@
-// Before the integration tests: one lab of three real Docker hosts with etcd, a manager and agents, shared by all test
+// Before the integration tests: one lab of three real Docker hosts with a manager and an agent each, shared by all test
 // files, which take turns; after them it goes, with every trace. A test that breaks something mends it again.
 
 import type { TestProject } from "vitest/node";
@@ -18,7 +18,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await Lab.up({
     name: labName,
     hosts: 3,
-    store: "etcd",
+    managers: 3,
     hostLabels: { 1: ["zone=a"], 2: ["zone=b"], 3: ["zone=b"] },
     progress: (line) => process.stderr.write(`lab: ${line}\n`),
   });

@@ -91,7 +91,7 @@ const etcdPut = (lab: Lab) =>
 
 async function killedUps(): Promise<void> {
   const rng = seededRng(seed);
-  const script = `import { Lab } from ${JSON.stringify(fileURLToPath(new URL("../mod.js", import.meta.url)))}; await Lab.up({ name: ${JSON.stringify(NAME)}, processes: false });`;
+  const script = `import { Lab } from ${JSON.stringify(fileURLToPath(new URL("../mod.js", import.meta.url)))}; await Lab.up({ name: ${JSON.stringify(NAME)}, store: "etcd", processes: false });`;
   for (let i = 0; i < KILLS; i++) {
     const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "inherit" });
     const gone = once(child, "exit");
@@ -106,12 +106,12 @@ async function main(): Promise<void> {
   const before = await traces();
   let lab: Lab | undefined;
   await check("up, three hosts, etcd, all images", async () => {
-    lab = await Lab.up({ name: NAME, processes: false });
+    lab = await Lab.up({ name: NAME, store: "etcd", processes: false });
   });
   if (lab === undefined) return;
   const it = lab;
   await check("a second up finds it", async () =>
-    expect(!(await Lab.up({ name: NAME, processes: false })).created, "it was made again"),
+    expect(!(await Lab.up({ name: NAME, store: "etcd", processes: false })).created, "it was made again"),
   );
   await check("a container on each host", async () => {
     await Promise.all(
@@ -172,7 +172,7 @@ async function main(): Promise<void> {
     );
   });
   await check("a second lab beside it, and down", async () => {
-    const other = await Lab.up({ name: SECOND, hosts: 2, processes: false, images: ["busybox"] });
+    const other = await Lab.up({ name: SECOND, hosts: 2, store: "etcd", processes: false, images: ["busybox"] });
     expect(other.subnet !== it.subnet, "both have the same subnet");
     await other.mustDocker(1, ["run", "--rm", BUSYBOX_IMAGE, "true"]);
     await other.down();
@@ -183,7 +183,7 @@ async function main(): Promise<void> {
     expect((await traces()) === before, `before ${before}\nafter ${await traces()}`),
   );
   await check(`${KILLS} times up, killed within ${KILL_WITHIN_MS} ms`, killedUps);
-  await check("up again", () => Lab.up({ name: NAME, processes: false }));
+  await check("up again", () => Lab.up({ name: NAME, store: "etcd", processes: false }));
   await check("down again", () => Lab.down(NAME));
   await check("nothing is left again", async () =>
     expect((await traces()) === before, `before ${before}\nafter ${await traces()}`),
