@@ -13,7 +13,7 @@ import {
   type Rng,
 } from "../../lib/mod.js";
 import { fromServiceError } from "../../proto/errors.js";
-import { type JoinRequest, type JoinResponse, RaftService } from "../../proto/gen/flotilla/raft/v1/raft.js";
+import { type JoinRequest, type JoinResponse, Member, RaftService } from "../../proto/gen/flotilla/raft/v1/raft.js";
 import { type Identity, type Joining, writeIdentity, writeJoining } from "./identity.js";
 
 const deadlineMsDefault = 60_000;
@@ -99,7 +99,9 @@ function gaveUp(managers: readonly string[], last: ClusterError | undefined): Cl
 }
 
 function identityFrom({ name, address, httpAddress }: JoinAsk, { nonce }: Joining, response: JoinResponse): Identity {
-  const { clusterId, cluster, epoch, id, members, store, etcd } = response;
+  const { clusterId, cluster, epoch, id, store, etcd } = response;
+  // Only what is known here goes into the file.
+  const members = response.members.map((member) => Member.fromPartial(member));
   if (store !== "raft" && store !== "etcd")
     throw new ClusterError(
       "failed_precondition",

@@ -31,6 +31,8 @@ export interface MembershipOptions {
   /** Resolves with the tenure; throws `not_leader`. */
   tenure(): Promise<Tenure>;
   fromRaft(error: unknown): unknown;
+  /** Whether the member was heard of a moment ago. */
+  isHeard(id: number): boolean;
 }
 
 export class Membership {
@@ -87,7 +89,7 @@ export class Membership {
       const { members, identity, log, node } = this.#options;
       const member = this.#find(manager);
       const { peers } = node().status();
-      if (members.isVoter(member.id)) this.#checkRest(member, peers, force);
+      if (members.isVoter(member.id)) this.#checkRest(member, force);
       if (member.id === identity.memberId) {
         const next = this.#furthest(peers);
         if (next === undefined)
@@ -110,8 +112,7 @@ export class Membership {
     return this.#inTurn(async () => {
       await this.#options.tenure();
       const { members, identity, node } = this.#options;
-      const { peers } = node().status();
-      const to = manager === "" ? this.#furthest(peers) : this.#find(manager);
+      const to = manager === "" ? this.#furthest(node().status().peers) : this.#find(manager);
       if (to === undefined)
         throw new ClusterError(
           "failed_precondition",
@@ -120,7 +121,7 @@ export class Membership {
       if (to.id === identity.memberId) return;
       if (!members.isVoter(to.id))
         throw new ClusterError("failed_precondition", `${describe(to)} has no vote (yet) and cannot lead`);
-      if (peers.find(({ id }) => id === to.id)?.recentlyActive !== true)
+      if (!this.#options.isHeard(to.id))
         throw new ClusterError("failed_precondition", `${describe(to)} does not answer: it cannot take over`);
       await this.#handOver(to);
     });
@@ -217,7 +218,7 @@ export class Membership {
   }
 
   /** Whether those who stay can go on. */
-  #checkRest(member: Member, peers: readonly PeerStatus[], force: boolean): void {
+  #checkRest(member: Member, force: boolean): void {
     const { members, identity } = this.#options;
     const rest = members.confState.voters.filter((id) => id !== member.id);
     if (rest.length === 0)
@@ -225,9 +226,7 @@ export class Membership {
         "failed_precondition",
         `${describe(member)} is the last voting manager: without it there is no cluster. Join another one first`,
       );
-    const answer = rest.filter(
-      (id) => id === identity.memberId || peers.find((peer) => peer.id === id)?.recentlyActive === true,
-    );
+    const answer = rest.filter((id) => id === identity.memberId || this.#options.isHeard(id));
     const needed = Math.floor(rest.length / 2) + 1;
     if (answer.length >= needed || force) return;
     throw new ClusterError(
@@ -251,9 +250,9 @@ export class Membership {
 
   /** The other voter that answers and has most of the log. */
   #furthest(peers: readonly PeerStatus[]): Member | undefined {
-    const { members, identity } = this.#options;
+    const { members, identity, isHeard } = this.#options;
     const [best] = peers
-      .filter(({ id, recentlyActive }) => id !== identity.memberId && members.isVoter(id) && recentlyActive === true)
+      .filter(({ id }) => id !== identity.memberId && members.isVoter(id) && isHeard(id))
       .sort((a, b) => (b.match ?? 0) - (a.match ?? 0));
     return best === undefined ? undefined : members.get(best.id);
   }
@@ -266,18 +265,14 @@ export class Membership {
   }
 
   async #promote(): Promise<void> {
-    const { node, log } = this.#options;
+    const { node, log, isHeard } = this.#options;
     this.#looking = true;
     try {
       const { role, peers, lastIndex } = node().status();
       if (role !== "leader") return;
       const ready = this.#candidates().find(({ id }) => {
         const progress = peers.find((peer) => peer.id === id);
-        return (
-          progress?.state === "replicate" &&
-          progress.recentlyActive === true &&
-          lastIndex - (progress.match ?? 0) <= promotionLagMax
-        );
+        return progress?.state === "replicate" && isHeard(id) && lastIndex - (progress.match ?? 0) <= promotionLagMax;
       });
       if (ready === undefined) return;
       await this.#inTurn(async () => {

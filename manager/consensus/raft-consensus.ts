@@ -95,6 +95,7 @@ export class RaftConsensus implements Consensus {
       node: () => this.#opened(),
       tenure: () => this.#awaitTenure(),
       fromRaft: (error) => this.#fromRaft(error),
+      isHeard: (id) => this.#transport.peers().some((peer) => peer.id === id && peer.heard),
     });
   }
 

@@ -21,7 +21,8 @@ export function clusterStatus({ identity, members, node, peers, health }: Status
   const managers = members.all().map((member): ManagerStatus => {
     const { id, name, address } = member;
     const isSelf = id === identity.memberId;
-    const progress = node.peers.find((peer) => peer.id === id);
+    const progress = node.peers.find((one) => one.id === id);
+    const peer = peers.find((one) => one.id === id);
     const match = isSelf ? (leads ? node.lastIndex : node.applied) : (progress?.match ?? 0);
     return {
       id,
@@ -30,8 +31,7 @@ export function clusterStatus({ identity, members, node, peers, health }: Status
       voter: members.isVoter(id),
       leader: id === node.lead,
       // Who does not lead knows only who is connected.
-      reachable:
-        isSelf || (leads ? progress?.recentlyActive === true : peers.some((peer) => peer.id === id && peer.connected)),
+      reachable: isSelf || (leads ? peer?.heard === true : peer?.connected === true),
       replication: leads ? (isSelf ? "replicate" : (progress?.state ?? "")) : "",
       matchIndex: match,
       lag: leads ? Math.max(0, node.lastIndex - match) : isSelf ? Math.max(0, node.commit - node.applied) : 0,

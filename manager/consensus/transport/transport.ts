@@ -39,7 +39,11 @@ export interface PeerState {
   connected: boolean;
   /** Why it is not, in words. */
   problem: string;
+  /** Whether something came from it within the last second; a leader hears of everybody ten times in one. */
+  heard: boolean;
 }
+
+const heardMsMax = 1_000;
 
 type Inbound = ServerDuplexStream<Buffer, Buffer>;
 
@@ -61,6 +65,8 @@ export class RaftTransport implements Transport, AsyncDisposable {
   /** As members or greetings said last. */
   readonly #addresses = new Map<number, string>();
   readonly #inbound = new Map<number, Inbound>();
+  /** When something came from a peer last, on the monotonic clock. */
+  readonly #heardMs = new Map<number, number>();
   #members: readonly Member[] = [];
   #node: Receiver | undefined;
   #closed = false;
@@ -86,12 +92,14 @@ export class RaftTransport implements Transport, AsyncDisposable {
 
   /** Of everybody but this manager, by id. */
   peers(): readonly PeerState[] {
+    const nowMs = this.#options.clock.monotonic();
     return [...this.#peers]
       .map(([id, peer]) => ({
         id,
         address: peer.address,
         connected: peer.connected || this.#inbound.has(id),
         problem: peer.problem,
+        heard: nowMs - (this.#heardMs.get(id) ?? Number.NEGATIVE_INFINITY) <= heardMsMax,
       }))
       .sort((a, b) => a.id - b.id);
   }
@@ -175,6 +183,7 @@ export class RaftTransport implements Transport, AsyncDisposable {
     this.#peers.get(id)?.close();
     this.#peers.delete(id);
     this.#addresses.delete(id);
+    this.#heardMs.delete(id);
   }
 
   #endInbound(id: number): void {
@@ -197,6 +206,7 @@ export class RaftTransport implements Transport, AsyncDisposable {
   }
 
   #takeMessages(call: Inbound): void {
+    const { clock } = this.#options;
     let from: number | undefined;
     const end = (how: () => void) => {
       if (from !== undefined && this.#inbound.get(from) === call) this.#inbound.delete(from);
@@ -210,6 +220,7 @@ export class RaftTransport implements Transport, AsyncDisposable {
         if (from === undefined) {
           from = this.#greeted(call, greeting);
         } else if (this.#inbound.get(from) !== call) return;
+        this.#heardMs.set(from, clock.monotonic());
         if (messages.length > 0) node.receive(messages);
       } catch (error) {
         call.pause();
