@@ -72,10 +72,28 @@ export function handleVoteRequest(r: RaftState, m: MessageOf<"MsgVote" | "MsgPre
 
 export function answerVote(r: RaftState, m: MessageOf<"MsgVote" | "MsgPreVote">, reject: boolean): void {
   const type = m.type === "MsgPreVote" ? "MsgPreVoteResp" : "MsgVoteResp";
-  r.send({ type, from: r.id, to: m.from, term: reject ? r.term : m.term, reject });
+  const answer = { type, from: r.id, to: m.from, term: reject ? r.term : m.term, reject } as const;
+  const term = r.log.term(r.log.committed);
+  if (reject && !r.promotable && r.log.committed > 0 && term !== undefined) {
+    r.send({ ...answer, committed: { index: r.log.committed, term } });
+  } else r.send(answer);
+}
+
+/**
+ * A leader that removed itself may be gone before the others know that the change is committed. They then need its
+ * vote, which it refuses for the entries that only it has, and it does not campaign: nobody would ever lead. So who
+ * cannot campaign says what is committed, and whose log has that entry goes on from there.
+ */
+export function learnCommitted(r: RaftState, { reject, committed }: MessageOf<"MsgVoteResp" | "MsgPreVoteResp">): void {
+  if (!reject || committed === undefined || r.role === "leader" || r.log.pendingSnapshot !== undefined) return;
+  if (!r.log.matches(committed.index, committed.term) || !r.log.commitTo(committed.index)) return;
+  r.settings.log.info({ id: r.id, index: committed.index }, "learns of a commit from who refused its vote");
+  // The configuration it campaigned in may be another one now.
+  if (r.role !== "follower" && hasUnappliedConfChange(r)) r.becomeFollower(r.term, nobody);
 }
 
 export function handleVoteAnswer(r: RaftState, m: MessageOf<"MsgVoteResp" | "MsgPreVoteResp">): void {
+  learnCommitted(r, m);
   const awaited = r.role === "pre-candidate" ? "MsgPreVoteResp" : r.role === "candidate" ? "MsgVoteResp" : undefined;
   if (m.type !== awaited) return;
   // A pre-vote that was granted in an earlier round was for a lower term than this round's.

@@ -1,6 +1,6 @@
 // Each message and each tick to where it belongs; first of all the rules about terms.
 
-import { answerVote, handleVoteAnswer, handleVoteRequest, hup } from "./election.js";
+import { answerVote, handleVoteAnswer, handleVoteRequest, hup, learnCommitted } from "./election.js";
 import { acknowledge, handleApp, handleHeartbeat, handleSnap } from "./follower.js";
 import { leaveJointIfDue, propose } from "./membership.js";
 import { broadcastHeartbeat, readIndex } from "./reads.js";
@@ -96,6 +96,8 @@ function answerLowerTerm(r: RaftState, m: Message): void {
   } else if (m.type === "MsgPreVote") {
     // Or a candidate with a lower term and one with a shorter log could wait for each other.
     answerVote(r, m, true);
+  } else if (m.type === "MsgPreVoteResp") {
+    learnCommitted(r, m);
   }
 }
 

@@ -108,7 +108,12 @@ export type Message = Addressed &
         lastTerm: number /** By transfer: voters do not protect their leader. */;
         force: boolean;
       }
-    | { type: "MsgVoteResp" | "MsgPreVoteResp"; reject: boolean }
+    | {
+        type: "MsgVoteResp" | "MsgPreVoteResp";
+        reject: boolean;
+        /** Of a refusal by a node that cannot campaign itself: what it knows to be committed, for who knows less. */
+        committed?: { index: number; term: number };
+      }
     | {
         type: "MsgHeartbeat" /** min(match, commit) of the receiver. */;
         commit: number /** Of pending reads; 0 is none. Made by the leader. */;

@@ -65,7 +65,9 @@ interface View {
   machine: number;
   role: Role;
   roleTerm: number;
-  conf: ConfState | undefined;
+  /** What came into force here, and what was in force before it; not what the node says it goes by. */
+  conf: ConfState;
+  confBefore: ConfState;
   /** The last promise to a leader: "I have everything up to index", in that term. */
   acked: { term: number; index: number };
   crashed: boolean;
@@ -157,6 +159,7 @@ export class Checker {
       role: "follower",
       roleTerm: hardState.term,
       conf: found.confState,
+      confBefore: found.confState,
       acked: known?.acked ?? { term: 0, index: 0 },
       crashed: false,
     };
@@ -255,6 +258,7 @@ export class Checker {
           `node ${id} installs a snapshot of ${snapshot.index} in term ${snapshot.term}, which is not what was committed`,
         );
       this.#sameConfiguration(id, snapshot.index, snapshot.confState, false);
+      this.#inForce(view, snapshot.confState);
     }
     const first = entries[0];
     if (first !== undefined) {
@@ -282,6 +286,11 @@ export class Checker {
       if (entry.type !== "conf-change" || entry.term !== term || view.role !== "leader" || view.roleTerm !== term)
         continue;
       const { applied } = status();
+      if (termAt(view.log, view.commit) !== term)
+        fail(
+          "no change before a commit in the term",
+          `leader ${id} of term ${term} adds membership change ${entry.index}, and ${view.commit} is committed`,
+        );
       for (let i = Math.max(applied + 1, view.log.first); i < entry.index; i += 1)
         if (view.log.entries[i]?.type === "conf-change")
           fail(
@@ -413,7 +422,6 @@ export class Checker {
         this.#seeCommit(view);
       }
     }
-    view.conf = status.confState;
     if (role === "leader")
       for (const [peer, progress] of status.progress)
         if (progress.match >= progress.next)
@@ -435,7 +443,10 @@ export class Checker {
     if (role !== "leader") return;
     const other = this.#leaders.get(term);
     if (other !== undefined && other !== id) fail("election safety", `nodes ${other} and ${id} both lead term ${term}`);
-    if (other === undefined) this.#coverage.elections += 1;
+    if (other === undefined) {
+      this.#coverage.elections += 1;
+      this.#checkElection(view, status);
+    }
     this.#leaders.set(term, id);
     for (let i = this.#committed.length - 1; i >= view.log.first - 1; i -= 1) {
       const committed = this.#committed[i];
@@ -446,6 +457,19 @@ export class Checker {
           `node ${id} leads term ${term} without entry ${i} of term ${committed.entry.term}, committed by term ${committed.inTerm}; it has ${logText(view.log)}`,
         );
     }
+  }
+
+  /** A leader has the votes of a quorum, given when they were on the voters' disks. */
+  #checkElection(view: View, { id, term }: Status): void {
+    const { hardState } = view;
+    const voted = (voter: NodeId): boolean =>
+      voter === id ? hardState.term === term && hardState.vote === id : this.#votes.get(key(voter, term)) === id;
+    if (holds(view.conf, voted) || holds(view.confBefore, voted)) return;
+    const who = [...this.#views.keys()].filter(voted);
+    fail(
+      "election needs a quorum",
+      `node ${id} leads term ${term} by the votes of ${who.join(", ") || "nobody"}; members: ${confText(view.conf)}`,
+    );
   }
 
   /** A leader commits what a quorum has on disk, and only by entries of its own term (§5.4.2). */
@@ -462,16 +486,12 @@ export class Checker {
       if (durable === undefined) return false;
       return commit < durable.first - 1 || termAt(durable, commit) === term;
     };
-    const holds = (conf: ConfState): boolean =>
-      [conf.voters, conf.votersOutgoing].every(
-        (voters) => voters.length === 0 || voters.filter(has).length > voters.length / 2,
-      );
-    // A change may have come into force in the same event, after the commit or before it.
-    if (holds(status.confState) || (view.conf !== undefined && holds(view.conf))) return;
+    // A change may have come into force in the same event, after the commit; the core goes by it before it tells.
+    if (holds(view.conf, has) || holds(view.confBefore, has)) return;
     const who = [...this.#views.keys()].filter(has);
     fail(
       "commit needs a quorum",
-      `leader ${id} of term ${term} commits ${commit}, which only ${who.join(", ") || "nobody"} has on disk; members: ${confText(status.confState)}`,
+      `leader ${id} of term ${term} commits ${commit}, which only ${who.join(", ") || "nobody"} has on disk; members: ${confText(view.conf)}`,
     );
   }
 
@@ -502,10 +522,21 @@ export class Checker {
     this.#coverage.applied += 1;
   }
 
-  configured(id: NodeId, entry: Entry, confState: ConfState): void {
+  /** The core goes by a new configuration, and may have committed by it already; before anything else is said of it. */
+  goesBy(id: NodeId, confState: ConfState): void {
+    this.#inForce(this.#view(id), confState);
+  }
+
+  /** `overtaken`: the core stands on a later snapshot already, whose configuration this may be. */
+  configured(id: NodeId, entry: Entry, confState: ConfState, overtaken: boolean): void {
     const view = this.#view(id);
     this.#checkApplied(view, entry);
-    this.#sameConfiguration(id, entry.index, confState, true);
+    if (!overtaken) this.#sameConfiguration(id, entry.index, confState, true);
+  }
+
+  #inForce(view: View, conf: ConfState): void {
+    view.confBefore = view.conf;
+    view.conf = conf;
   }
 
   #sameConfiguration(id: NodeId, index: number, confState: ConfState, changed: boolean): void {
@@ -535,11 +566,10 @@ export class Checker {
         "state machine safety",
         `node ${id} applies entry ${index} of term ${term}; committed is that of term ${committed.term}`,
       );
-    if (view.durable.last < index || termAt(view.durable, index) !== term)
-      fail(
-        "apply after the sync",
-        `node ${id} applies ${index} of term ${term}, and its disk has ${logText(view.durable)}`,
-      );
+    // What a snapshot has overtaken on the disk was on it before.
+    const { durable } = view;
+    if (durable.last < index || (index >= durable.first && termAt(durable, index) !== term))
+      fail("apply after the sync", `node ${id} applies ${index} of term ${term}, and its disk has ${logText(durable)}`);
     view.machine = index;
   }
 
@@ -571,6 +601,13 @@ export class Checker {
     if (missing.some((one) => one === undefined || (one.entry.type === "normal" && one.entry.data.length > 0)))
       fail("reads are current", `node ${id} serves a read at ${index} with ${view.machine} applied`);
   }
+}
+
+/** Whether more than half of the voters, in both halves of a joint configuration. */
+function holds(conf: ConfState, has: (voter: NodeId) => boolean): boolean {
+  return [conf.voters, conf.votersOutgoing].every(
+    (voters) => voters.length === 0 || voters.filter(has).length > voters.length / 2,
+  );
 }
 
 function logText(log: Log): string {

@@ -34,7 +34,7 @@ const usage = `usage: npm run sim -- [--seeds N] [--from S] [--jobs J] [--profil
   --jobs J      processes; default the number of processors
   --profile P   one kind of trouble for all seeds: ${profiles.join(", ")}
   --failures F  stop after so many failures; default 3
-  --last L      events before a failure that are printed; default 60
+  --last L      events before a failure that are printed; default 60, 0 for none
   --seed S      one seed; --trace prints each of its events`;
 
 function print(text: string): void {
@@ -120,6 +120,10 @@ function commit(): string {
 
 /** All that is needed to find out why. The seed is run again, for its last events. */
 function explain(result: Result, asked: Asked): string {
+  const profile = asked.profile === undefined ? "" : ` --profile ${asked.profile}`;
+  const head = `seed ${result.seed} (${result.profile}) broke, commit ${commit()}\n  ${result.broken ?? ""}`;
+  const replay = `  again: npm run sim -- --seed ${result.seed}${profile} --trace`;
+  if (asked.last === 0) return `${head}\n${replay}`;
   const lines: string[] = [];
   const again = simulate(result.seed, {
     ...optionsOf(asked.profile),
@@ -128,16 +132,14 @@ function explain(result: Result, asked: Asked): string {
       if (lines.length > asked.last) lines.shift();
     },
   });
-  const profile = asked.profile === undefined ? "" : ` --profile ${asked.profile}`;
   return [
-    `seed ${result.seed} (${result.profile}) broke, commit ${commit()}`,
-    `  ${result.broken ?? ""}`,
+    head,
     ...(again.hash === result.hash
       ? []
       : ["  a second run of the seed went another way: the simulator is not deterministic here"]),
     `  the last ${lines.length} of ${result.events} events:`,
     ...lines.map((line) => `    ${line}`),
-    `  again: npm run sim -- --seed ${result.seed}${profile} --trace`,
+    replay,
   ].join("\n");
 }
 

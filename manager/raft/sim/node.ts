@@ -45,6 +45,8 @@ interface Life {
   snapshotting: boolean;
   /** Snapshots whose contents are being written, not to be cleared away. */
   receiving: Set<string>;
+  /** The core took in a snapshot of this index; what is applied before it says little of the configuration. */
+  installing: number;
   flushPlanned: boolean;
   mailbox: (() => void)[];
   /** By client. */
@@ -192,11 +194,13 @@ export class SimNode {
       working: false,
       snapshotting: false,
       receiving: new Set(),
+      installing: 0,
       flushPlanned: false,
       mailbox: [],
       waiting: new Map(),
       reads: new Map(),
-      nextRead: 1,
+      // Never a number of an earlier life: an answer to that may still be on its way.
+      nextRead: this.#lives * 1_000_000,
     };
     this.state = "running";
     coverage.restarts += this.#lives > 1 ? 1 : 0;
@@ -323,7 +327,11 @@ export class SimNode {
       life.receiving.add(file);
       this.#job(life, this.disk.read(file) === undefined ? snapshotOps(file, contents) : [], () => {
         life.receiving.delete(file);
-        this.turn(({ driver }) => void driver.receive(message));
+        this.turn(({ driver }) => {
+          const before = driver.raw.status().commit;
+          driver.receive(message);
+          if (driver.raw.status().commit > before) life.installing = message.snapshot.index;
+        });
       });
     });
   }
@@ -477,8 +485,9 @@ export class SimNode {
   configured(entry: Entry, confState: ConfState): void {
     const life = this.#living();
     const { checker, events } = this.#world;
+    checker.goesBy(this.id, confState);
     this.#observe(life);
-    checker.configured(this.id, entry, confState);
+    checker.configured(this.id, entry, confState, entry.index <= life.installing);
     life.confState = confState;
     events.add(
       eventKind.change,
@@ -557,7 +566,7 @@ export class SimNode {
     const { plan, coverage, events, checker } = this.#world;
     const index = life.driver.appliedIndex;
     const newest = life.wal.snapshot()?.index ?? 0;
-    if (life.snapshotting || index - newest < plan.snapshotEntries) return;
+    if (life.snapshotting || index < life.installing || index - newest < plan.snapshotEntries) return;
     const term = life.wal.term(index);
     // The log takes no marker beyond the commit that it has been given.
     if (typeof term === "string" || life.wal.initialState().hardState.commit < index) return;

@@ -60,6 +60,12 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     ...head,
     reject: fc.boolean(),
   }),
+  fc.record({
+    type: fc.constantFrom("MsgVoteResp" as const, "MsgPreVoteResp" as const),
+    ...head,
+    reject: fc.constant(true),
+    committed: fc.record({ index: number, term: number }),
+  }),
   fc.record({ type: fc.constant("MsgHeartbeat" as const), ...head, commit: number, readId: number }),
   fc.record({ type: fc.constant("MsgHeartbeatResp" as const), ...head, readId: number }),
   fc.record({

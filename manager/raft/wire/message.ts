@@ -8,7 +8,7 @@
 // A MsgApp ends with its entries: their count, the length of each, then their bytes one after another, which are the
 // memoised ones. A MsgProp ends with its proposals: their count, type and length of each, then their data.
 
-import type { Entry, Message, MessageType, Proposal } from "../core/types.js";
+import type { Entry, Message, MessageOf, MessageType, Proposal } from "../core/types.js";
 import { ByteReader, ByteWriter } from "./bytes.js";
 import { readFlag, readSnapshotMeta, writeSnapshotMeta } from "./conf-state.js";
 import { decodeEntry, encodeEntry, entryBytesMin, entryTypeCode, entryTypeOf } from "./entry.js";
@@ -63,7 +63,8 @@ export function encodeMessage(m: Message): Uint8Array[] {
       break;
     case "MsgVoteResp":
     case "MsgPreVoteResp":
-      header.byte(m.reject ? 1 : 0);
+      header.byte(m.reject ? 1 : 0).byte(m.committed === undefined ? 0 : 1);
+      if (m.committed !== undefined) header.number(m.committed.index).number(m.committed.term);
       break;
     case "MsgHeartbeat":
       header.number(m.commit).number(m.readId);
@@ -146,7 +147,7 @@ function readBody(reader: ByteReader, type: MessageType, head: { from: number; t
     }
     case "MsgVoteResp":
     case "MsgPreVoteResp":
-      return { type, from, to, term, reject: readFlag(reader, "reject") };
+      return readVoteAnswer(reader, { type, from, to, term, reject: readFlag(reader, "reject") });
     case "MsgHeartbeat": {
       const commit = reader.number("commit");
       return { type, from, to, term, commit, readId: reader.number("read's id") };
@@ -168,6 +169,11 @@ function readBody(reader: ByteReader, type: MessageType, head: { from: number; t
     case "MsgTimeoutNow":
       return { type, from, to, term };
   }
+}
+
+function readVoteAnswer(reader: ByteReader, answer: MessageOf<"MsgVoteResp" | "MsgPreVoteResp">): Message {
+  if (!readFlag(reader, "whether it has a commit")) return answer;
+  return { ...answer, committed: { index: reader.number("committed index"), term: reader.number("committed term") } };
 }
 
 /** Entries follow each other and the previous one, and none is of a later term than the message: as a log must be. */

@@ -1,0 +1,308 @@
+// Mistakes that implementations of Raft have made, each as one replacement in the compiled program. The simulator must
+// find every one of them: that is what its checks are worth. `find` must be there exactly once, so the table is kept true.
+
+import type { Profile } from "./plan.js";
+
+export interface Mutant {
+  name: string;
+  /** Below dist/. */
+  file: string;
+  find: string;
+  replace: string;
+  /** How the message may begin that tells of it. */
+  caughtBy: readonly string[];
+  /** Where chance alone takes too long. */
+  profile?: Profile;
+  /** It must be found within so many. */
+  seedsMax: number;
+}
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: "commit counts older terms",
+    file: "core/replication.js",
+    find: "!r.log.matches(index, r.term)",
+    replace: "false",
+    caughtBy: [
+      "commit counts the own term only",
+      "state machine safety",
+      "leader completeness",
+      "commit needs a quorum",
+    ],
+    profile: "figure8",
+    seedsMax: 40,
+  },
+  {
+    name: "acknowledgements and votes leave before the sync",
+    file: "driver/driver.js",
+    find: 'return m.type === "MsgApp" || m.type === "MsgHeartbeat";',
+    replace: "return m !== undefined;",
+    caughtBy: ["no acknowledgement beyond the disk", "durable vote", "durable term"],
+    seedsMax: 40,
+  },
+  {
+    name: "what is committed is applied before the sync",
+    file: "driver/driver.js",
+    find: "return Math.max(0, firstNew.index - (committed[0]?.index ?? firstNew.index));",
+    replace: "return committed.length;",
+    caughtBy: ["apply after the sync"],
+    seedsMax: 40,
+  },
+  {
+    name: "a read uses the number of an earlier one",
+    file: "core/read-only.js",
+    find: "const readId = ++this.#counter;\n        this.#asked.push",
+    replace: "const readId = this.#counter || ++this.#counter;\n        this.#asked.push",
+    caughtBy: ["reads are current", "linearizability"],
+    profile: "reads",
+    seedsMax: 200,
+  },
+  {
+    name: "any answer confirms a read",
+    file: "core/reads.js",
+    find: "r.reads.answered(m.from, m.readId);",
+    replace: "r.reads.answered(m.from, r.reads.lastAsked);",
+    caughtBy: ["reads are current", "linearizability"],
+    profile: "reads",
+    seedsMax: 200,
+  },
+  {
+    name: "a leader serves reads without asking a quorum",
+    file: "core/reads.js",
+    find: "if (leaseHolds(r)) {",
+    replace: "if (true) {",
+    caughtBy: ["reads are current", "linearizability"],
+    profile: "reads",
+    seedsMax: 100,
+  },
+  {
+    name: "a leader reads before it has committed in its term",
+    file: "core/reads.js",
+    find: " || !r.committedInTerm)",
+    replace: ")",
+    caughtBy: ["reads are current", "linearizability"],
+    profile: "reads",
+    seedsMax: 100,
+  },
+  {
+    name: "campaigns with a committed change that is not applied",
+    file: "core/election.js",
+    find: "if (hasUnappliedConfChange(r))",
+    replace: "if (false)",
+    caughtBy: ["no campaign before changes are applied"],
+    profile: "membership",
+    seedsMax: 200,
+  },
+  {
+    name: "a follower cuts its log at any MsgApp",
+    file: "core/log.js",
+    find: "(entry.index > last || this.term(entry.index) !== entry.term)",
+    replace: "true",
+    caughtBy: ["acknowledged entries stay", "invariant: entry", "leader append-only"],
+    seedsMax: 40,
+  },
+  {
+    name: "a vote without a look at the log",
+    file: "core/election.js",
+    find: "free && r.log.isUpToDate(m.lastIndex, m.lastTerm)",
+    replace: "free",
+    caughtBy: ["votes compare logs", "leader completeness"],
+    seedsMax: 40,
+  },
+  {
+    name: "a vote is not written",
+    file: "core/raw-node.js",
+    find: "const voteChanged = r.term !== this.#term || r.vote !== this.#vote;",
+    replace: "const voteChanged = false;",
+    caughtBy: ["durable vote", "durable term"],
+    seedsMax: 40,
+  },
+  {
+    name: "a joint quorum is one of the new half",
+    file: "core/quorum.js",
+    find: "outgoing.length === 0 ? index : Math.min(index, majorityIndex(outgoing, indexOf))",
+    replace: "index",
+    caughtBy: ["commit needs a quorum"],
+    profile: "membership",
+    seedsMax: 200,
+  },
+  {
+    name: "a joint election is won in the new half",
+    file: "core/quorum.js",
+    find: "if (one === other)",
+    replace: "if (one !== undefined)",
+    caughtBy: ["election needs a quorum"],
+    profile: "membership",
+    seedsMax: 200,
+  },
+  {
+    name: "learners count",
+    file: "core/tracker.js",
+    find: "return jointIndex(this.conf.voters, this.conf.votersOutgoing, this.#matchOf);",
+    replace:
+      "return jointIndex([...this.conf.voters, ...this.conf.learners], this.conf.votersOutgoing, this.#matchOf);",
+    caughtBy: ["commit needs a quorum"],
+    profile: "membership",
+    seedsMax: 200,
+  },
+  {
+    name: "a removed leader goes on and counts itself",
+    file: "core/membership.js",
+    find: "    r.tracker.switchTo(conf, r.log.lastIndex);",
+    replace:
+      '    r.tracker.switchTo(r.role === "leader" && !conf.voters.includes(r.id) ? { ...conf, learners: conf.learners.filter((id) => id !== r.id), voters: [...conf.voters, r.id] } : conf, r.log.lastIndex);',
+    caughtBy: ["commit needs a quorum"],
+    profile: "membership",
+    seedsMax: 200,
+  },
+  {
+    name: "two changes under way",
+    file: "core/membership.js",
+    find: "r.pendingConfIndex > r.log.applied || ",
+    replace: "",
+    caughtBy: ["one change", "invariant: a committed membership change cannot be made"],
+    profile: "membership",
+    seedsMax: 100,
+  },
+  {
+    name: "a change before the leader has committed in its term",
+    file: "core/membership.js",
+    find: " || !r.committedInTerm)",
+    replace: ")",
+    caughtBy: [
+      "one change",
+      "leader completeness",
+      "election safety",
+      "state machine safety",
+      "invariant:",
+      "commit needs a quorum",
+    ],
+    profile: "membership",
+    seedsMax: 2_000,
+  },
+  {
+    name: "a follower commits beyond what it was sent",
+    // With hints that meet at once this takes a chance that never comes, so the mutant goes back one by one, as the
+    // paper does: then there are MsgApps before the conflict.
+    file: "core/follower.js",
+    find: "const last = r.log.maybeAppend(prevIndex, prevTerm, m.commit, entries);\n    if (last !== undefined) {\n        acknowledge(r, m.from, last);\n        return;\n    }\n    // The leader's terms up to prevIndex are at most prevTerm: where this log has larger ones the two cannot meet.\n    const hint = r.log.findConflictByTerm(prevIndex, prevTerm);",
+    replace:
+      "const last = r.log.maybeAppend(prevIndex, prevTerm, m.commit, entries);\n    if (last !== undefined) {\n        r.log.commitTo(Math.min(m.commit, r.log.lastIndex));\n        acknowledge(r, m.from, last);\n        return;\n    }\n    const hint = { index: 0, term: 0 };",
+    caughtBy: ["state machine safety", "invariant: entry", "committed entries stay", "leader completeness"],
+    profile: "figure8",
+    seedsMax: 400,
+  },
+  {
+    name: "a heartbeat carries the leader's commit",
+    file: "core/reads.js",
+    find: "const commit = Math.min(progress.match, r.log.committed);",
+    replace: "const commit = r.log.committed;",
+    caughtBy: ["invariant: commit", "state machine safety"],
+    seedsMax: 40,
+  },
+  {
+    name: "recovery does not look at the CRC",
+    file: "wal/frame.js",
+    find: "if (to > segment.length || crc32c(segment, 0, from, to) !== header.bodyCrc)",
+    replace: "if (to > segment.length)",
+    caughtBy: ["recovery", "durable", "log matching"],
+    profile: "disks",
+    seedsMax: 200,
+  },
+  {
+    name: "damage is taken for a torn tail",
+    file: "wal/recovery.js",
+    find: "if (proof !== undefined)",
+    replace: "if (false)",
+    caughtBy: ["durable log", "durable vote", "durable term", "durable commit"],
+    profile: "disks",
+    seedsMax: 200,
+  },
+  {
+    name: "a torn tail is taken for damage",
+    file: "wal/recovery.js",
+    find: "if (end > reader.tail.at)",
+    replace:
+      'if (end > reader.tail.at) throw new Refusal("not all of it is good", rejoin);\n        if (end > reader.tail.at)',
+    caughtBy: ["recovery"],
+    profile: "crashes",
+    seedsMax: 100,
+  },
+  {
+    name: "the log is not synced",
+    file: "wal/wal.js",
+    find: "if (mustSync)\n            ops.push(...this.#sync());",
+    replace: "",
+    caughtBy: ["durable", "recovery"],
+    profile: "crashes",
+    seedsMax: 40,
+  },
+  {
+    name: "what recovery read is not made durable",
+    file: "wal/recovery.js",
+    find: 'return [...write, { op: "sync", file }];',
+    replace: "return [];",
+    caughtBy: ["durable log", "recovery", "durable vote", "durable term"],
+    profile: "crashes",
+    seedsMax: 400,
+  },
+  {
+    name: "a segment is used before its name is durable",
+    file: "wal/wal.js",
+    find: '{ op: "rename", from, to: file }, { op: "sync-directory" });',
+    replace: '{ op: "rename", from, to: file });',
+    caughtBy: ["durable", "recovery"],
+    profile: "disks",
+    seedsMax: 100,
+  },
+  {
+    name: "the marker of a snapshot before its contents are synced",
+    file: "sim/node.js",
+    find: '{ op: "sync", file: written },',
+    replace: "",
+    caughtBy: ["recovery", "snapshots"],
+    profile: "snapshots",
+    seedsMax: 100,
+  },
+  {
+    name: "entries are applied again after a restart",
+    file: "core/log.js",
+    find: "this.applying = applied;\n        this.applied = applied;",
+    replace: "this.applying = before;\n        this.applied = before;",
+    caughtBy: ["applied once", "monotone"],
+    profile: "snapshots",
+    seedsMax: 40,
+  },
+  {
+    name: "a retried request takes effect twice",
+    file: "sim/machine.js",
+    find: "if (request.number <= last)",
+    replace: "if (false)",
+    caughtBy: ["linearizability"],
+    seedsMax: 100,
+  },
+  {
+    name: "who is of a higher term gets no answer",
+    file: "core/raft.js",
+    find: "acknowledge(r, m.from, 0);",
+    replace: "{}",
+    caughtBy: ["progress"],
+    seedsMax: 1_000,
+  },
+  {
+    name: "a full window is never asked about",
+    file: "core/replication.js",
+    find: 'if (progress.match < r.log.lastIndex || progress.state === "probe")',
+    replace: "if (!progress.inflights.full)",
+    caughtBy: ["progress"],
+    seedsMax: 200,
+  },
+  {
+    name: "next stays behind what was acknowledged",
+    file: "core/progress.js",
+    find: "if (index >= this.next)",
+    replace: "if (false)",
+    caughtBy: ["match < next"],
+    seedsMax: 40,
+  },
+];
