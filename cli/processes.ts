@@ -23,7 +23,6 @@ export interface Offline {
   identities: () => Promise<typeof import("../manager/consensus/identity.js")>;
   dataDirs: () => Promise<typeof import("../manager/consensus/data-dir.js")>;
   backups: () => Promise<typeof import("../manager/consensus/backup.js")>;
-  locks: () => Promise<typeof import("../manager/consensus/lock.js")>;
 }
 export type ManagerIdentity = import("../manager/consensus/identity.js").Identity;
 
@@ -31,5 +30,4 @@ export const lazyOffline: Offline = {
   identities: async () => await import("../manager/consensus/identity.js"),
   dataDirs: async () => await import("../manager/consensus/data-dir.js"),
   backups: async () => await import("../manager/consensus/backup.js"),
-  locks: async () => await import("../manager/consensus/lock.js"),
 };

@@ -108,6 +108,8 @@ export async function requireUnused(dataDir: string, run: string): Promise<void>
 
 export interface RecoverOptions {
   dataDir: string;
+  /** Asked before anything is changed, with those that the log has beside this manager; rejects to leave all as it is. */
+  confirm?: (without: readonly Member[]) => Promise<void>;
   clock: Clock;
   rng: Rng;
   log: Logger;

@@ -151,6 +151,10 @@ export async function recover(options: RecoverOptions, identity: Identity): Prom
   const { memberId: id } = identity;
   const members = new Members(identity.members, foundingConfState);
   await using bench = await Bench.open(options, id, members, foundingConfState);
+  if (options.confirm !== undefined) {
+    await bench.applied(bench.node.status().commit);
+    await options.confirm(members.all().filter((member) => member.id !== id));
+  }
   const { lastIndex, term: lastTerm } = bench.node.status();
   const term = lastTerm + 1;
   const from = { from: pretender, to: id, term };

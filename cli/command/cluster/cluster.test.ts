@@ -422,6 +422,7 @@ describe("cluster recover", () => {
       io.answers = ["dev"];
     });
     expect([typed.exit, typed.err]).toEqual([1, expect.stringContaining("not confirmed; nothing was changed")]);
+    expect(JSON.parse(await readFile(join(dir, "manager.json"), "utf8"))).toMatchObject({ epoch: 0 });
   });
 
   it("goes on alone, with what it has", async () => {

@@ -75,18 +75,20 @@ export function addRecover(parent: Command, cli: Cli): void {
         throw new Failure(exits.error, `${dir} holds no manager: there is nothing to recover`, {
           next: ["flotilla cluster restore FILE    # if there is a backup"],
         });
-      // Before anybody is asked to type a name: a manager that runs is no manager to recover.
-      await refuseRunning(cli, dir);
-      io.err(plan(identity, dir));
-      await confirmName(
-        io,
-        flags.text("yes"),
-        identity.cluster,
-        "Type the cluster's name to go on without the other managers:",
-      );
       const { recoverCluster } = await cli.offline.dataDirs();
       const { clock, rng } = io;
-      const { identity: now, without } = await recoverCluster({ dataDir: dir, clock, rng, log: plainLog(io, "warn") });
+      const { identity: now, without } = await recoverCluster({
+        dataDir: dir,
+        clock,
+        rng,
+        log: plainLog(io, "warn"),
+        // The log, which is locked meanwhile, knows who the others are.
+        async confirm(others) {
+          io.err(plan(identity, dir, others));
+          const question = "Type the cluster's name to go on without the other managers:";
+          await confirmName(io, flags.text("yes"), identity.cluster, question);
+        },
+      });
       if (json) {
         const forgotten = without.map(({ id, name, address }) => ({ id, name, address }));
         io.out(`${safeJson({ ...identityJson(now, dir), without: forgotten }, 2)}\n`);
@@ -100,23 +102,18 @@ export function addRecover(parent: Command, cli: Cli): void {
   });
 }
 
-/** `failed_precondition` while another process has the directory. */
-async function refuseRunning(cli: Cli, dir: string): Promise<void> {
-  const { lockDataDir } = await cli.offline.locks();
-  await using _free = await lockDataDir(dir);
-}
-
 type Others = readonly { id: number; name: string; address: string }[];
 
-/** The manager's own file knows those of when it joined; its log, which is read later, those of now. */
-function plan({ cluster, memberId, name, address, members }: ManagerIdentity, dir: string): string {
-  const others: Others = members.filter(({ id }) => id !== memberId);
-  const known = others.map((other) => `  ${other.name} (manager ${other.id}, ${other.address})`);
+function plan({ cluster, memberId, name, address }: ManagerIdentity, dir: string, others: Others): string {
   return [
     `${name} (manager ${memberId}, ${address}) becomes the only manager of cluster ${cluster}, with what ${dir} holds.`,
-    "The other managers are forgotten, whatever they have; those that still run are shut out.",
-    ...(known.length === 0 ? [] : ["When this one joined, they were:", ...known]),
-    "What was written while this one was cut off is lost.",
+    ...(others.length === 0
+      ? ["It knows of no other manager."]
+      : [
+          "Forgotten are, whatever they have:",
+          ...others.map((other) => `  ${other.name} (manager ${other.id}, ${other.address})`),
+          "Those that still run are shut out, and what only they have is lost.",
+        ]),
   ]
     .map((line) => `${plain(line)}\n`)
     .join("");
