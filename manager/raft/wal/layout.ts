@@ -1,7 +1,5 @@
 // The names of the log's files.
 
-/** A segment that is made ready before it is needed. Never holds anything of the log: it gets its name first. */
-export const spareFile = "spare.wal";
 /** A segment that had to be made at once, until it has its name. */
 export const nextFile = "next.wal";
 /** Backups of torn tails that are kept; the oldest go first. */
@@ -9,6 +7,7 @@ export const backupsMax = 8;
 
 const digits = 16;
 const segmentName = /^wal-(\d{16})-(\d{16})\.log$/;
+const spareName = /^spare-\d{16}\.wal$/;
 const backupName = /^torn-(\d{16})-(\d{12})-(\d{4})\.bak$/;
 
 export interface SegmentName {
@@ -44,6 +43,18 @@ export function parseSegment(file: string): SegmentName | undefined {
   return match === null ? undefined : { file, sequence: Number(match[1]), firstIndex: Number(match[2]) };
 }
 
+/**
+ * A segment that is made ready before it is needed. It is made beside the writing, while the one before may still wait
+ * for its name: so each has a name of its own, after the segment that it could become.
+ */
+export function spareFile(sequence: number): string {
+  return `spare-${pad(sequence, digits)}.wal`;
+}
+
+export function isSpare(file: string): boolean {
+  return spareName.test(file);
+}
+
 /** `count` tells repairs of the same place apart: the first backup is never overwritten. */
 export function backupFile(sequence: number, at: number, count: number): string {
   return `torn-${pad(sequence, digits)}-${pad(at, 12)}-${pad(count, 4)}.bak`;
@@ -61,7 +72,7 @@ export function isBackup(file: string): boolean {
 
 /** Whether a file of this name belongs to the log. */
 export function isLogFile(file: string): boolean {
-  return file === spareFile || file === nextFile || isBackup(file) || parseSegment(file) !== undefined;
+  return file === nextFile || isSpare(file) || isBackup(file) || parseSegment(file) !== undefined;
 }
 
 function pad(value: number, width: number): string {

@@ -10,7 +10,7 @@ import { type ConfState, type Entry, type HardState, RaftInvariantError, type Sn
 import type { Batch } from "../driver/host.js";
 import type { DiskImage, DiskOp } from "./disk.js";
 import { aligned, endOfData, frameBytes, frameKinds, headerBytes, makeFrame } from "./frame.js";
-import { isLogFile, nextFile, segmentFile, type SegmentState, spareFile, type Tail } from "./layout.js";
+import { isLogFile, isSpare, nextFile, segmentFile, type SegmentState, spareFile, type Tail } from "./layout.js";
 import { Log } from "./log.js";
 import { encodeBatch, encodeSegment, type BatchRecord } from "./records.js";
 import { read, type Refused, type SnapshotExists } from "./recovery.js";
@@ -50,7 +50,7 @@ export class Wal implements Storage {
   /** Ascending, without gaps; the last is written to. */
   readonly #segments: SegmentState[];
   #tail: Tail;
-  #spare: "none" | "making" | "ready" = "none";
+  #spare: { state: "none" | "making" | "ready"; file: string } = { state: "none", file: "" };
   #diskFull: string | undefined;
 
   /** For `create` and `recover`. */
@@ -72,7 +72,7 @@ export class Wal implements Storage {
   /** Whether `create` is the way in: nothing of a log that was in use. */
   static isEmpty(image: DiskImage): boolean {
     for (const file of image.keys()) {
-      if (isLogFile(file) && file !== spareFile && file !== nextFile) return false;
+      if (isLogFile(file) && !isSpare(file) && file !== nextFile) return false;
     }
     return true;
   }
@@ -94,13 +94,14 @@ export class Wal implements Storage {
     if ("refusal" in found) return found;
     const wal = new Wal(options, found.log, found.segments, found.tail);
     const repairs = found.repairs;
-    const spare = image.get(spareFile);
-    if (spare !== undefined) {
-      if (wal.#useSpare && spare.length === wal.#segmentBytes && endOfData(spare, 0) === 0) {
-        wal.#spare = "ready";
-        repairs.push({ op: "sync", file: spareFile });
+    for (const [file, bytes] of image) {
+      if (!isSpare(file)) continue;
+      const good = bytes.length === wal.#segmentBytes && endOfData(bytes, 0) === 0;
+      if (wal.#useSpare && wal.#spare.state === "none" && good) {
+        wal.#spare = { state: "ready", file };
+        repairs.push({ op: "sync", file });
       } else {
-        repairs.push({ op: "remove", file: spareFile });
+        repairs.push({ op: "remove", file });
       }
     }
     if (image.has(nextFile)) repairs.push({ op: "remove", file: nextFile });
@@ -207,7 +208,7 @@ export class Wal implements Storage {
 
   /** What can be written before another segment is needed. */
   get reserveBytes(): number {
-    return Math.max(0, this.#tail.allocated - this.#tail.at) + (this.#spare === "ready" ? this.#segmentBytes : 0);
+    return Math.max(0, this.#tail.allocated - this.#tail.at) + (this.#spare.state === "ready" ? this.#segmentBytes : 0);
   }
 
   /**
@@ -216,23 +217,20 @@ export class Wal implements Storage {
    * seconds.
    */
   spareWanted(): DiskOp[] | undefined {
-    if (!this.#useSpare || this.#spare !== "none") return undefined;
-    this.#spare = "making";
-    return [
-      { op: "create", file: spareFile, bytes: this.#segmentBytes },
-      { op: "sync", file: spareFile },
-      { op: "sync-directory" },
-    ];
+    if (!this.#useSpare || this.#spare.state !== "none") return undefined;
+    const file = spareFile(this.#current.sequence + 1);
+    this.#spare = { state: "making", file };
+    return [{ op: "create", file, bytes: this.#segmentBytes }, { op: "sync", file }, { op: "sync-directory" }];
   }
 
   spareMade(): void {
-    this.#spare = "ready";
+    this.#spare.state = "ready";
     this.#diskFull = undefined;
   }
 
   /** There was no room; the file must be gone. Any other failure of the disk is fatal. */
   spareFailed(reason: string): void {
-    this.#spare = "none";
+    this.#spare.state = "none";
     this.#diskFull = reason;
   }
 
@@ -311,10 +309,10 @@ export class Wal implements Storage {
     const file = segmentFile(sequence, last.index + 1);
     const hardState = this.#log.initialState().hardState;
     const record = { previousEnd, last, hardState, snapshot: this.#log.standsOn };
-    let from = spareFile;
+    let from = this.#spare.file;
     let allocated = this.#segmentBytes;
-    if (this.#spare === "ready") {
-      this.#spare = "none";
+    if (this.#spare.state === "ready") {
+      this.#spare.state = "none";
     } else {
       from = nextFile;
       if (this.#diskFull !== undefined) {
