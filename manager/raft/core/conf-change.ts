@@ -22,23 +22,34 @@ const noBytes = new Uint8Array(0);
 /** Of no bytes at all, so that no limit of size can refuse it. */
 export const leaveJoint: ConfChange = Object.freeze({ transition: "auto", changes: [], context: noBytes });
 
+/** Why it cannot be an entry, whatever the configuration; undefined if it can. */
+export function confChangeProblem({ changes }: ConfChange): string | undefined {
+  if (changes.length > changesMax) {
+    return `changes: ${changes.length} are too many for one entry; make it ${changesMax} at most`;
+  }
+  for (const { id } of changes) {
+    if (!isNodeId(id)) return `id: ${id} is no node id; give an integer from 1 to 2^53 - 1`;
+  }
+  return undefined;
+}
+
 /**
+ * Throws a RangeError for what `confChangeProblem` names.
+ *
  * Transition, number of changes, then each as type and id (8 bytes, big-endian), then the context; one byte each where
  * nothing is said. Leaving a joint configuration without a context is no bytes at all.
  */
 export function encodeConfChange(change: ConfChange): Uint8Array {
+  const problem = confChangeProblem(change);
+  if (problem !== undefined) throw new RangeError(problem);
   const { changes, context } = change;
   if (changes.length === 0 && context.length === 0) return noBytes;
-  if (changes.length > changesMax) {
-    throw new RangeError(`changes: ${changes.length} are too many for one entry; make it ${changesMax} at most`);
-  }
   const bytes = new Uint8Array(2 + changes.length * 9 + context.length);
   const view = new DataView(bytes.buffer);
   bytes[0] = transitions.indexOf(change.transition);
   bytes[1] = changes.length;
   let at = 2;
   for (const { type, id } of changes) {
-    if (!isNodeId(id)) throw new RangeError(`id: ${id} is no node id; give an integer from 1 to 2^53 - 1`);
     bytes[at] = types.indexOf(type);
     view.setBigUint64(at + 1, BigInt(id));
     at += 9;

@@ -207,7 +207,8 @@ describe("pre-vote and check-quorum", () => {
     n.raw(1).step({ type: "MsgHeartbeat", from: 2, to: 1, term: 4, commit: 0, readId: 0 });
     n.work(1);
     n.raw(1).campaign();
-    n.raw(1).step({ type: "MsgPreVoteResp", from: 3, to: 1, term: 1, reject: false });
+    // Of a round in term 3, which this node has left since.
+    n.raw(1).step({ type: "MsgPreVoteResp", from: 3, to: 1, term: 4, reject: false });
     expect(n.raw(1).status().role).toBe("pre-candidate");
     n.raw(1).step({ type: "MsgPreVoteResp", from: 3, to: 1, term: 5, reject: false });
     expect(n.raw(1).status()).toMatchObject({ role: "candidate", term: 5 });

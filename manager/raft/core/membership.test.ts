@@ -89,7 +89,7 @@ describe("a change of the membership", () => {
   it("that makes no sense is refused, or left out when it was forwarded", () => {
     const n = new Network([1, 2]);
     n.elect(1);
-    for (const cc of [leaveJoint, change([remove(1), remove(2)])]) {
+    for (const cc of [leaveJoint, change([remove(1), remove(2)]), change([addVoter(0)])]) {
       expect(n.raw(1).proposeConfChange(cc)).toBe("change-invalid");
     }
     expect(n.raw(1).proposeMany([{ type: "conf-change", data: new Uint8Array([9]) }])).toBe("change-invalid");

@@ -2,7 +2,13 @@
 // (Ongaro, Ousterhout 2014) and Ongaro's dissertation.
 
 export * from "./config.js";
-export { decodeConfChange, emptyConfState, encodeConfChange, parseConfChange } from "./conf-change.js";
+export {
+  confChangeProblem,
+  decodeConfChange,
+  emptyConfState,
+  encodeConfChange,
+  parseConfChange,
+} from "./conf-change.js";
 export * from "./memory-storage.js";
 export type { ProgressState } from "./progress.js";
 export * from "./raw-node.js";

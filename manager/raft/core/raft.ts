@@ -140,7 +140,7 @@ function handle(r: RaftState, m: Exclude<Message, MessageOf<"MsgProp" | "MsgRead
       return r.role === "leader" ? transferLeader(r, m.from, m.transferee) : undefined;
     case "MsgTimeoutNow":
       // Without pre-vote: the leader itself wants it, so nobody is disturbed.
-      if (r.role === "follower") return hup(r, "transfer");
+      if (r.role === "follower" && (r.lead === m.from || r.lead === nobody)) return hup(r, "transfer");
       return undefined;
   }
 }

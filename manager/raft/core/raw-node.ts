@@ -6,7 +6,7 @@
 
 import type { RaftConfig } from "./config.js";
 import { countSelfVote, hup } from "./election.js";
-import { encodeConfChange } from "./conf-change.js";
+import { confChangeProblem, encodeConfChange } from "./conf-change.js";
 import { applyConfChange, leaveJointIfDue, propose, rejectConfChange } from "./membership.js";
 import type { ProgressState } from "./progress.js";
 import { step, tick } from "./raft.js";
@@ -107,6 +107,7 @@ export class RawNode {
   }
 
   proposeConfChange(change: ConfChange): Outcome {
+    if (confChangeProblem(change) !== undefined) return "change-invalid";
     return this.proposeMany([{ type: "conf-change", data: encodeConfChange(change) }]);
   }
 

@@ -362,13 +362,16 @@ describe("a snapshot", () => {
     const n = behind();
     compact(n);
     n.tick(1, 25);
+    n.raw(1).reportUnreachable(3);
+    n.propose(1, "before");
     expect(sentOf(n, "MsgSnap")).toEqual([]);
+    expect(n.raw(1).status().progress.get(3)).toMatchObject({ state: "probe", recentActive: false });
     n.heal();
     n.tick(1);
     n.propose(1, "after");
     expect(sentOf(n, "MsgSnap").map((m) => [m.to, m.snapshot.index])).toEqual([[3, 6]]);
-    expect(n.of(3).applied).toEqual(["snapshot 6", "after"]);
-    expect(n.raw(1).status().progress.get(3)).toMatchObject({ state: "replicate", match: 7 });
+    expect(n.of(3).applied).toEqual(["snapshot 6", "before", "after"]);
+    expect(n.raw(1).status().progress.get(3)).toMatchObject({ state: "replicate", match: 8 });
   });
 
   it("is tried again later while there is none, and when one failed", () => {
