@@ -91,6 +91,10 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
       return [];
     case "unavailable":
     case "not_leader":
+      // What a process of this host lacks is in its message: a port, a folder.
+      return ["manager", "agent", "ambassador"].includes(noun)
+        ? []
+        : ["flotilla cluster status    # how the managers are; then try again"];
     case "deadline_exceeded":
     case "resync_required":
     case "resource_exhausted":

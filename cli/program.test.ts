@@ -143,7 +143,7 @@ describe("the command line itself", () => {
         throw closing;
       };
     });
-    expect(err).toBe("error: nobody there\nnext: try again in a few seconds\n");
+    expect(err).toBe("error: nobody there\nnext: flotilla cluster status    # how the managers are; then try again\n");
   });
 
   it("a failure that nobody foresaw is called one", async () => {

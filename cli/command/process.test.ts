@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { ClusterError } from "../../lib/errors.js";
 import { FakeIo } from "../../test/kit/cli/io.js";
 import { settle } from "../../test/kit/clock.js";
 import { fakeProcesses as fake, optionsOf as options, refused } from "../../test/kit/cli/processes.js";
@@ -89,5 +90,14 @@ describe("signals", () => {
     };
     expect(await run(["manager", "--store", "memory"], io, { processes: broken })).toBe(1);
     expect(io.stderr).toContain("listen EADDRINUSE 127.0.0.1:7400");
+  });
+
+  it("a port that is taken is no matter of the managers", async () => {
+    const io = new FakeIo();
+    const { processes } = fake();
+    const taken = new ClusterError("unavailable", "--listen 127.0.0.1:7400: in use");
+    const broken = { ...processes, manager: () => Promise.reject(taken) };
+    expect(await run(["manager", "--store", "memory"], io, { processes: broken })).toBe(1);
+    expect(io.stderr).toBe("error: --listen 127.0.0.1:7400: in use\n");
   });
 });
