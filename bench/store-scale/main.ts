@@ -2,7 +2,7 @@
 // writes while 5,000 readers follow every commit. Beside it an etcd server and the etcd engine with the same objects.
 
 import { spawnSync } from "node:child_process";
-import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -15,8 +15,8 @@ import {
   openEtcdStore,
   openRaftStore,
 } from "../../manager/store/mod.js";
-import { startEtcd } from "../../test/kit/etcd.js";
 import { type Benchmark, type Figure, median } from "../figure.js";
+import { startEtcd } from "./etcd.js";
 import { fill } from "./load.js";
 import { attachSingleLog } from "./single-log.js";
 
@@ -62,10 +62,10 @@ function measureManager(path: string): ManagerFigures {
   return figures;
 }
 
-async function measureEtcd(store: Store): Promise<{ rssMB: number; loadS: number }> {
-  await using etcd = await startEtcd({ members: 1 });
+async function measureEtcd(store: Store, directory: string): Promise<{ rssMB: number; loadS: number }> {
+  await using etcd = await startEtcd(directory);
   const options = {
-    endpoints: etcd.endpoints,
+    endpoints: [etcd.endpoint],
     cluster: "scale",
     clock: systemClock,
     rng: systemRng,
@@ -80,10 +80,7 @@ async function measureEtcd(store: Store): Promise<{ rssMB: number; loadS: number
   await using loading = openEtcdStore(options);
   await loading.ready(AbortSignal.timeout(60_000));
   const loadS = (performance.now() - startMs) / 1_000;
-  const status = await readFile(`/proc/${etcd.member(0).pid}/status`, "utf8");
-  const kB = /^VmRSS:\s+(\d+) kB/m.exec(status)?.[1];
-  if (kB === undefined) throw new Error("the memory of the etcd server cannot be read");
-  return { rssMB: (Number(kB) * 1_024) / 1e6, loadS };
+  return { rssMB: await etcd.rssMB(), loadS };
 }
 
 /** Updates of single tasks by many callers, as agents' reports are; per second. */
@@ -161,7 +158,7 @@ export const storeScale: Benchmark = {
       await writeChunks(store, snapshot);
       const own = Array.from({ length: rounds }, () => measureManager(snapshot));
       progress(JSON.stringify(own[0]));
-      const etcd = await measureEtcd(store);
+      const etcd = await measureEtcd(store, join(directory, "etcd"));
       const writes = await measureWrites(store, rounds, progress);
       const of = (name: keyof ManagerFigures) => median(own.map((figures) => figures[name]));
       const figures: Figure[] = [

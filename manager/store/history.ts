@@ -1,10 +1,10 @@
 // The last commits, remembered for readers that resume, and everybody who follows the view. Readers have no queue of
 // their own: each holds a place in the one ring, so a slow reader costs nothing, and finds out when it was overtaken.
-// Thousands of readers that wait are woken now and then and some at a time, and read what has come by then in one go:
-// what they cost a commit does not grow with their number.
+// When many readers wait, they are woken now and then and some at a time, and what has come by then is one commit to
+// them: what they cost a commit does not grow with their number.
 
 import { type Clock, ClusterError, systemClock } from "../../lib/mod.js";
-import type { Commit } from "./store.js";
+import type { Change, Commit } from "./store.js";
 
 export interface HistoryLimits {
   /** Most commits remembered. */
@@ -17,10 +17,14 @@ export const historyLimits: HistoryLimits = { commitsMax: 4_096, changesMax: 20_
 
 /** As many readers that wait are woken by the commit itself. */
 const wokenAtOnceMax = 32;
-/** How often more than those are woken. */
-const wakeEveryMs = 50;
+/**
+ * How often more than those are woken: so seldom that it takes at most a twentieth of the time, within these bounds.
+ */
+const wakeEvery = { minMs: 50, maxMs: 1_000, perWakingMs: 20 };
 /** How many of them in one turn of the event loop. */
 const wokenPerTurn = 512;
+/** Most changes of several commits given to them as one. */
+const changesTogetherMax = 1_000;
 
 export class History {
   readonly #limits: HistoryLimits;
@@ -39,8 +43,12 @@ export class History {
   /** Those of them whose turn to be woken comes. */
   #beingWoken: Reader[] = [];
   #cancelWaking: (() => void) | undefined;
+  /** How long it took to wake them all the last time, and what this time has taken so far. */
+  #wakingMs = { last: 0, now: 0 };
   /** Commits and changes since readers were last woken. */
   #unread = { commits: 0, changes: 0 };
+  /** What was last given as one, for those that were at the same place. */
+  #together: { from: number; end: number; next: number; commit: Remembered } | undefined;
   #closed = false;
 
   constructor(limits: HistoryLimits = historyLimits, clock: Clock = systemClock) {
@@ -105,6 +113,23 @@ export class History {
     return this.#closed ? "closed" : "not yet";
   }
 
+  /** For readers that are woken among many: all from a place on, as one commit, and the place after it. */
+  allFrom(place: number): { next: number; commit: Remembered } {
+    if (this.#together?.from === place && this.#together.end === this.#end) return this.#together;
+    const changes: Change[] = [];
+    let revision = 0;
+    let next = place;
+    for (; next < this.#end; next += 1) {
+      const found = this.at(next);
+      if (typeof found !== "object") throw new Error(`history: ${found} at ${next} of ${this.#first}..${this.#end}`);
+      if (next > place && changes.length + found.commit.changes.length > changesTogetherMax) break;
+      changes.push(...found.commit.changes);
+      revision = found.commit.revision;
+    }
+    this.#together = { from: place, end: this.#end, next, commit: new Remembered({ revision, changes }) };
+    return this.#together;
+  }
+
   /** For readers: `wake` is called when there is more. */
   await(reader: Reader): void {
     this.#waiting.add(reader);
@@ -134,9 +159,9 @@ export class History {
     this.#unread.changes += changes.length;
     const { commitsMax, changesMax } = this.#limits;
     // Nobody who reads as soon as he is woken must be overtaken before that.
-    const pressing = this.#unread.commits > commitsMax / 4 || this.#unread.changes > changesMax / 4;
+    const pressing = this.#unread.commits > commitsMax / 2 || this.#unread.changes > changesMax / 2;
     if (pressing || (this.#cancelWaking === undefined && this.#waiting.size <= wokenAtOnceMax)) this.#wakeAll();
-    else this.#cancelWaking ??= this.#clock.after(wakeEveryMs, () => this.#wakeSome());
+    else this.#cancelWaking ??= this.#wakeLater();
   }
 
   #wakeAll(): void {
@@ -146,20 +171,41 @@ export class History {
     this.#beingWoken = [];
     this.#waiting.clear();
     this.#unread = { commits: 0, changes: 0 };
-    for (const reader of readers) reader.wake();
+    const many = readers.length > wokenAtOnceMax;
+    for (const reader of readers) {
+      if (many) reader.wakeAmongMany();
+      else reader.wake();
+    }
+    this.#together = undefined;
+  }
+
+  #wakeLater(): () => void {
+    const { minMs, maxMs, perWakingMs } = wakeEvery;
+    const tookMs = Math.max(this.#wakingMs.last, this.#wakingMs.now);
+    const ms = Math.min(maxMs, Math.max(minMs, tookMs * perWakingMs));
+    return this.#clock.after(ms, () => this.#wakeSome());
   }
 
   #wakeSome(): void {
+    const startedMs = this.#clock.monotonic();
     if (this.#beingWoken.length === 0) {
       this.#beingWoken = Array.from(this.#waiting);
       this.#waiting.clear();
       this.#unread = { commits: 0, changes: 0 };
+      this.#wakingMs = { last: this.#wakingMs.now, now: 0 };
     }
-    for (const reader of this.#beingWoken.splice(-wokenPerTurn)) reader.wake();
+    for (const reader of this.#beingWoken.splice(-wokenPerTurn)) reader.wakeAmongMany();
+    this.#together = undefined;
+    // What they do with it comes in the microtasks that follow these.
+    queueMicrotask(() => queueMicrotask(() => queueMicrotask(() => this.#wokenSince(startedMs))));
     // What came while they were woken, one after another, has yet to be told to those that wait again.
     if (this.#beingWoken.length > 0) this.#cancelWaking = this.#clock.after(0, () => this.#wakeSome());
-    else if (this.#unread.commits > 0) this.#cancelWaking = this.#clock.after(wakeEveryMs, () => this.#wakeSome());
+    else if (this.#unread.commits > 0) this.#cancelWaking = this.#wakeLater();
     else this.#cancelWaking = undefined;
+  }
+
+  #wokenSince(startedMs: number): void {
+    this.#wakingMs.now += this.#clock.monotonic() - startedMs;
   }
 
   #placeAfter(revision: number): number {
@@ -232,6 +278,19 @@ class Reader implements AsyncIterator<Commit> {
     }
     this.#ended = true;
     return found === "closed" ? Promise.resolve(done) : Promise.reject(overtaken());
+  }
+
+  /** For the history: as `wake`, for one of many. */
+  wakeAmongMany(): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined || typeof this.#history.at(this.#place) !== "object") {
+      this.wake();
+      return;
+    }
+    const { next, commit } = this.#history.allFrom(this.#place);
+    this.#waiting = undefined;
+    this.#place = next;
+    waiting.resolve(commit.result);
   }
 
   /** For the history: there may be more now. */

@@ -80,8 +80,8 @@ export interface Store extends AsyncDisposable {
   /** Calls back after each commit is in the view, in order. Must not throw. Returns how to stop it. */
   subscribe(listener: (commit: Commit) => void): () => void;
   /**
-   * The commits after `afterRevision`, in order, and then the new ones. `resync_required` when they are no longer
-   * remembered or the reader is too slow.
+   * The commits after `afterRevision`, in order, and then the new ones; when very many readers wait, several commits
+   * may come as one. `resync_required` when they are no longer remembered or the reader is too slow.
    */
   watch(afterRevision: number): AsyncIterable<Commit>;
   /**

@@ -14,8 +14,6 @@ const startMsMax = 30_000;
 export interface EtcdMember {
   readonly endpoint: string;
   readonly dataDirectory: string;
-  /** Undefined while it does not run. */
-  readonly pid: number | undefined;
   /** SIGKILL; resolves once it is gone. */
   kill(): Promise<void>;
   /** SIGSTOP: it keeps its connections and answers nothing. */
@@ -95,10 +93,6 @@ class Member implements EtcdMember {
     this.endpoint = endpoint;
     this.dataDirectory = dataDirectory;
     this.#args = [...args, "--data-dir", dataDirectory];
-  }
-
-  get pid(): number | undefined {
-    return this.#process?.pid;
   }
 
   async kill(): Promise<void> {
