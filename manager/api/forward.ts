@@ -250,7 +250,8 @@ function failure(
 ): ClusterError {
   const known = fromServiceError(error);
   const wasSaid = error.metadata?.get(errorTrailer).length > 0;
-  if (wasSaid || known.code === "deadline_exceeded" || known.code === "cancelled") return known;
+  // A leader that stops cancels what is under way: to the caller that is no answer.
+  if (wasSaid || known.code === "deadline_exceeded") return known;
   return new ClusterError(broken, `the leader, ${address}, went away before it answered: ${known.message}`, {
     cause: error,
   });

@@ -241,7 +241,8 @@ export class RaftTransport implements Transport, AsyncDisposable {
     // One that dials again has given up what it had.
     this.#inbound.set(from, call);
     older?.end();
-    this.#setAddress(from, address);
+    // Where a member is, the membership says; this is for one that it has not come to here yet.
+    if (!this.#members.some(({ id }) => id === from)) this.#setAddress(from, address);
     this.#peers.get(from)?.wake();
     call.write(Buffer.from(Welcome.encode({}).finish()));
     return from;
