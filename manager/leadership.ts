@@ -7,7 +7,7 @@ import type { Consensus, Tenure } from "./consensus/mod.js";
 export interface LeadershipOptions<C extends AsyncDisposable> {
   consensus: Pick<Consensus, "tenure" | "onChange">;
   /** May fail, and is then tried again while the tenure lasts. */
-  start(tenure: Tenure): Promise<C>;
+  start: (tenure: Tenure) => Promise<C>;
   clock: Clock;
   rng: Rng;
   log: Logger;

@@ -31,9 +31,9 @@ export interface ControlOptions {
   clock: Clock;
   rng: Rng;
   /** Throws why there are none (yet). */
-  events(): EventLog;
+  events: () => EventLog;
   /** Of this manager while it leads; throws who does instead. */
-  logs(): LogBroker;
+  logs: () => LogBroker;
   version: string;
 }
 

@@ -9,7 +9,7 @@ import {
   type ServiceLogsResponse,
 } from "../../proto/gen/flotilla/control/v1/control.js";
 import { eventually } from "../../test/kit/consensus.js";
-import { type Consensus, type Member, notLeader, SoloConsensus, type Tenure } from "../consensus/mod.js";
+import { type Member, notLeader, SoloConsensus, type Tenure } from "../consensus/mod.js";
 import { EventLog } from "../events/mod.js";
 import { Handlers } from "../rpc/mod.js";
 import { openMemoryStore } from "../store/mod.js";
@@ -72,7 +72,7 @@ async function manager(
   );
   const address = `127.0.0.1:${port}`;
   const consensus = new FakeConsensus({ clusterName: "c", name, address, httpAddress: address });
-  const forwarder = new Forwarder({ consensus: consensus as Consensus, clock: systemClock });
+  const forwarder = new Forwarder({ consensus, clock: systemClock });
   const store = openMemoryStore();
   const handlers = new Handlers(silentLogger, () => undefined);
   const calls: string[] = [];

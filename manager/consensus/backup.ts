@@ -35,7 +35,11 @@ export async function writeBackup(path: string, parts: AsyncIterable<BackupPart>
     await refuseExisting(path);
     await rename(temporary, path);
     const folder = await open(dirname(path), "r");
-    await folder.sync().finally(() => folder.close());
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
     return summary;
   } catch (error) {
     await file.close();

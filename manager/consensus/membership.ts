@@ -27,12 +27,12 @@ export interface MembershipOptions {
   members: Members;
   clock: Clock;
   log: Logger;
-  node(): RaftNode;
+  node: () => RaftNode;
   /** Resolves with the tenure; throws `not_leader`. */
-  tenure(): Promise<Tenure>;
-  fromRaft(error: unknown): unknown;
+  tenure: () => Promise<Tenure>;
+  fromRaft: (error: unknown) => unknown;
   /** Whether the member was heard of a moment ago. */
-  isHeard(id: number): boolean;
+  isHeard: (id: number) => boolean;
 }
 
 export class Membership {

@@ -33,9 +33,9 @@ export interface ConsensusOptions {
   rng: Rng;
   log: Logger;
   /** The disk or an invariant is broken: the process must end. */
-  onFatal(error: Error): void;
+  onFatal: (error: Error) => void;
   /** This manager was taken out: it must end, and never starts again as who it was. */
-  onRemoved(message: string): void;
+  onRemoved: (message: string) => void;
   /** Shorter in tests; see RaftNodeOptions. */
   tickMs?: number;
   snapshotEntries?: number;

@@ -7,7 +7,7 @@ import type { Tenure } from "./consensus.js";
 export interface TenuresOptions {
   epoch: number;
   log: Logger;
-  onChange(): void;
+  onChange: () => void;
 }
 
 export class Tenures {

@@ -2,15 +2,7 @@
 // the store's desired state to the nodes and the nodes' observed state to the store.
 
 import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import {
-  type Cluster,
-  type Node,
-  NodeAvailability,
-  NodeRole,
-  NodeState,
-  type Task,
-  TaskState,
-} from "../../proto/mod.js";
+import { type Node, NodeAvailability, NodeRole, NodeState, type Task, TaskState } from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
   LogSubscription,

@@ -52,7 +52,8 @@ export class SendQueue {
     let bytes = 0;
     for (const message of taken) bytes += message.bytes;
     let count = 0;
-    while (!urgentOnly && count < this.#bulk.length) {
+    const countMax = urgentOnly ? 0 : this.#bulk.length;
+    while (count < countMax) {
       const next = this.#bulk[count];
       if (next === undefined || (taken.length + count > 0 && bytes + next.bytes > frameBytesMax)) break;
       bytes += next.bytes;
