@@ -117,6 +117,9 @@ describe("an election", () => {
     for (const from of [2, 2, 2, 9]) {
       n.raw(1).step({ type: "MsgVoteResp", from, to: 1, term: 1, reject: false });
     }
+    // The first answer counts.
+    n.raw(1).step({ type: "MsgVoteResp", from: 4, to: 1, term: 1, reject: true });
+    n.raw(1).step({ type: "MsgVoteResp", from: 4, to: 1, term: 1, reject: false });
     expect(n.raw(1).status().role).toBe("candidate");
     n.raw(1).step({ type: "MsgVoteResp", from: 3, to: 1, term: 1, reject: false });
     expect(n.raw(1).status().role).toBe("leader");

@@ -121,7 +121,8 @@ describe("a change of the membership", () => {
     const n = new Network([3], {}, confOf([1]));
     const conf = confOf([1, 2], [3]);
     n.raw(3).step({ type: "MsgSnap", from: 1, to: 3, term: 4, snapshot: { index: 9, term: 3, confState: conf } });
-    expect(n.raw(3).applyConfChange(change([addVoter(2)]), 5)).toEqual(conf);
+    expect(n.raw(3).applyConfChange(change([addVoter(5)]), 9)).toEqual(conf);
+    expect(n.raw(3).applyConfChange(change([addVoter(5)]), 10)).toEqual(confOf([1, 2, 5], [3]));
   });
 });
 
@@ -183,6 +184,18 @@ describe("a joint configuration", () => {
     expect(n.raw(1).status().progress.get(3)?.isLearner).toBe(false);
     make(n, 1, leaveJoint);
     expect(n.raw(1).confState).toEqual(confOf([1], [2, 3]));
+  });
+
+  it("is left as soon as a transfer that forbade it is given up", () => {
+    const n = new Network([1, 2, 3]);
+    n.elect(1);
+    n.isolate(3);
+    n.raw(1).proposeConfChange(change([addLearner(4)], "joint-implicit"));
+    n.raw(1).transferLeader(3);
+    n.settle();
+    expect(n.raw(1).confState.votersOutgoing).toEqual([1, 2, 3]);
+    n.tick(1, 12);
+    expect(n.raw(1).status()).toMatchObject({ role: "leader", confState: confOf([1, 2, 3], [4]) });
   });
 
   it("is left by the next leader, where the first did not come to it", () => {
