@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import type { ConfChange, ConfChangeType, NodeId } from "../core/mod.js";
 import { RaftError, type RaftNodeOptions } from "./api.js";
 import { bytes, Cluster, clock, ListMachine, quiet, until, voters } from "./cluster.test-kit.js";
 import { type FileSystem, realFileSystem } from "./file-system.js";
@@ -145,11 +146,16 @@ describe("a single node", () => {
 
   test("refuses proposals while its disk is full, serves reads, and goes on when there is room", async () => {
     let full = false;
+    let directorySyncs = 0;
     const one = await start(
       1,
       {},
       {
         ...realFileSystem,
+        fsyncSync: (fd: number) => {
+          realFileSystem.fsyncSync(fd);
+          directorySyncs++;
+        },
         writev: ((...call: Parameters<typeof realFileSystem.writev>) => {
           const done = call.at(-1);
           if (full && typeof done === "function") {
@@ -172,6 +178,8 @@ describe("a single node", () => {
         return codeOf(error);
       }
     };
+    // Of the first file of the log, and of the one that is made in advance.
+    await until("the log has its reserve", () => directorySyncs >= 2);
     full = true;
     let answer = "made";
     for (let n = 0; n < 40 && answer === "made"; n++) {
@@ -232,8 +240,8 @@ describe("three nodes", () => {
     await three.node(leader).propose(bytes("a"));
     await three.caughtUp(["a"], 1, 2, 3);
     await three.close(follower);
-    await three.node(leader).propose(bytes("b"));
-    await three.node(leader).propose(bytes("c"));
+    await three.make("b");
+    await three.make("c");
     await three.open(follower);
     await three.caughtUp(["a", "b", "c"], 1, 2, 3);
     expect(three.fatal).toEqual([]);
@@ -340,9 +348,11 @@ describe("three nodes", () => {
     three.cut.add(follower);
     const list = Array.from({ length: 120 }, (_, n) => `entry ${n}`);
     for (const text of list) {
-      await three.node(leader).propose(bytes(text));
+      await three.make(text);
     }
-    await until("the leader has a snapshot", () => three.node(leader).status().snapshotIndex > 80);
+    await until("the leader has a snapshot", () =>
+      [...three.nodes.values()].some((node) => node.status().role === "leader" && node.status().snapshotIndex > 80),
+    );
     three.cut.clear();
     await three.caughtUp(list, 1, 2, 3);
     expect(three.machine(follower).restores).toBeGreaterThan(0);
@@ -357,30 +367,25 @@ describe("three nodes", () => {
     const leader = await three.leader();
     const lost = (leader % 3) + 1;
     const list = Array.from({ length: 60 }, (_, n) => `entry ${n}`);
-    await Promise.all(list.map((text) => three.node(leader).propose(bytes(text))));
+    for (const text of list) {
+      await three.make(text);
+    }
     await three.close(lost);
     await rm(three.directory(lost), { recursive: true });
-    await three.node(leader).changeMembers({
+    const change = (type: ConfChangeType, id: NodeId, context: string): ConfChange => ({
       transition: "auto",
-      changes: [{ type: "remove", id: lost }],
-      context: bytes("its disk is gone"),
+      changes: [{ type, id }],
+      context: bytes(context),
     });
-    await three.node(leader).changeMembers({
-      transition: "auto",
-      changes: [{ type: "add-learner", id: 4 }],
-      context: bytes("a new one"),
-    });
+    await three.change(change("remove", lost, "its disk is gone"), ({ voters }) => !voters.includes(lost));
+    await three.change(change("add-learner", 4, "a new one"), ({ learners }) => learners.includes(4));
     await three.open(4);
     await three.caughtUp(list, 4);
-    await three.node(leader).changeMembers({
-      transition: "auto",
-      changes: [{ type: "add-voter", id: 4 }],
-      context: noContext,
-    });
-    await until("all know", () => three.node(4).status().confState.voters.includes(4));
+    await three.change(change("add-voter", 4, ""), ({ voters }) => voters.includes(4));
+    await until("the new one knows", () => three.node(4).status().confState.voters.includes(4));
     expect(three.node(4).status().confState.voters).not.toContain(lost);
     expect(three.machine(leader).contexts.slice(0, 2)).toEqual(["its disk is gone", "a new one"]);
-    await three.node(leader).propose(bytes("more"));
+    await three.make("more");
     await three.caughtUp([...list, "more"], leader, 4);
   });
 
@@ -396,12 +401,15 @@ describe("three nodes", () => {
     ).rejects.toMatchObject({ code: "refused" });
     await three.open(4);
     await three.open(5);
-    await three.node(leader).changeMembers({
-      transition: "joint-implicit",
-      changes: [4, 5].map((id) => ({ type: "add-voter", id })),
-      context: noContext,
-    });
-    expect(three.node(leader).status().confState).toEqual(voters(1, 2, 3, 4, 5));
+    await three.change(
+      {
+        transition: "joint-implicit",
+        changes: [4, 5].map((id) => ({ type: "add-voter", id })),
+        context: noContext,
+      },
+      ({ voters, votersOutgoing }) => voters.length === 5 && votersOutgoing.length === 0,
+    );
+    expect(three.node(await three.leader()).status().confState).toEqual(voters(1, 2, 3, 4, 5));
   });
 
   test("leadership is handed over, and back by a node that does not lead", async () => {

@@ -43,6 +43,7 @@ export class RaftNode implements AsyncDisposable {
   /** Why nothing more is done; the failure where there was one. */
   #ended: { failure?: Error } | undefined;
   #closing: Promise<void> | undefined;
+  #restoring: Promise<void> | undefined;
 
   /**
    * Reads the directory, or begins it; the state machine is restored from the newest snapshot before this resolves.
@@ -256,6 +257,7 @@ export class RaftNode implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#end({});
     await this.#snapshots.close();
+    await this.#restoring;
     await this.#storage.close();
   }
 
@@ -268,7 +270,9 @@ export class RaftNode implements AsyncDisposable {
         this.#options.machine.configured(entry.index, confState, decodeConfChange(entry.data).context);
         this.#changes.configured(entry, confState);
       },
-      restore: (snapshot) => void this.#restore(snapshot),
+      restore: (snapshot) => {
+        this.#restoring = this.#restore(snapshot);
+      },
       readable: (reads: readonly ReadState[]) => this.#reads.readable(reads),
       leadership: (now) => this.#lead(now),
     };
@@ -350,6 +354,9 @@ export class RaftNode implements AsyncDisposable {
     }
     this.#options.log.info({ ...now }, "leadership");
     this.#handovers.leadership(now);
+    if (now.lead !== 0 && now.lead !== before.lead) {
+      this.#reads.ask();
+    }
     this.#tell();
   }
 
@@ -405,7 +412,10 @@ export class RaftNode implements AsyncDisposable {
     }
     // A late timer is one tick, however late: a node that slept must not think that its leader did.
     const now = clock.monotonic();
-    this.#tickDue = Math.max(this.#tickDue + tickMs, now);
+    this.#tickDue += tickMs;
+    if (this.#tickDue <= now) {
+      this.#tickDue = now + tickMs;
+    }
     this.#cancelTick = clock.after(this.#tickDue - now, () => this.#tick());
     this.#guard(() => {
       this.#driver.tick();

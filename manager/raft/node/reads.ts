@@ -86,6 +86,13 @@ export class Reads {
     }
   }
 
+  /** Asks again at once: a new leader knows nothing of what was asked before. */
+  ask(): void {
+    if (this.#round !== undefined) {
+      this.#try(this.#round);
+    }
+  }
+
   /** Everything up to these is applied. */
   readable(reads: readonly ReadState[]): void {
     const round = this.#round;
@@ -103,7 +110,7 @@ export class Reads {
     const now = this.#options.monotonic();
     const round = this.#round;
     // In the order of their coming, so the first that has time left ends the search.
-    for (const reader of [...(round?.readers ?? []), ...this.#next]) {
+    for (const reader of this.#all()) {
       if (reader.deadline > now) {
         break;
       }
@@ -127,12 +134,17 @@ export class Reads {
   }
 
   close(error: () => RaftError): void {
-    for (const reader of [...(this.#round?.readers ?? []), ...this.#next]) {
+    for (const reader of this.#all()) {
       reader.release();
       reader.reject(error());
     }
     this.#round = undefined;
     this.#next.clear();
+  }
+
+  *#all(): Generator<Reader> {
+    yield* this.#round?.readers ?? [];
+    yield* this.#next;
   }
 
   #try(round: Round): void {
