@@ -24,8 +24,6 @@ interface Log {
   last: number;
 }
 
-const emptyLog = (): Log => ({ entries: [], first: 1, baseTerm: 0, last: 0 });
-
 function termAt(log: Log, index: number): number | undefined {
   if (index === log.first - 1) return log.baseTerm;
   return index >= log.first && index <= log.last ? log.entries[index]?.term : undefined;
@@ -356,7 +354,13 @@ export class Checker {
             fail("election safety", `node ${id} leads term ${m.term}, which ${leader} leads`);
           break;
         }
-        default:
+        // Promise nothing of the sender's disk but its term.
+        case "MsgHeartbeatResp":
+        case "MsgPreVoteResp":
+        case "MsgProp":
+        case "MsgReadIndex":
+        case "MsgReadIndexResp":
+        case "MsgTransferLeader":
           break;
       }
     }

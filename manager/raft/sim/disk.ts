@@ -20,9 +20,21 @@ class File {
   #safe = new Uint8Array(0);
   #unsynced: UnsyncedWrite[] = [];
   #sizeUnsynced = false;
+  #emptied = false;
   /** Where the writes of the newest group between two syncs begin, and those of the group before. */
   #group = 0;
   #groupBefore = 0;
+
+  /** As a new file of zeros, in the place of an old one of the same name: that one's contents go with the next sync. */
+  empty(size: number): void {
+    this.#now = new Uint8Array(size);
+    this.#size = size;
+    this.#unsynced = [];
+    this.#sizeUnsynced = true;
+    this.#emptied = true;
+    this.#group = 0;
+    this.#groupBefore = 0;
+  }
 
   grow(size: number): void {
     if (size <= this.#size) return;
@@ -35,6 +47,7 @@ class File {
     this.#sizeUnsynced = true;
   }
 
+  /** `bytes` become the file's own: what is on its way to the disk is not the program's memory any more. */
   write(at: number, bytes: Uint8Array): void {
     this.grow(at + bytes.length);
     this.#now.set(bytes, at);
@@ -42,16 +55,16 @@ class File {
       this.#groupBefore = this.#group;
       this.#group = at;
     }
-    // A copy: what is on its way to the disk is not the program's memory any more.
-    this.#unsynced.push({ at, bytes: bytes.slice() });
+    this.#unsynced.push({ at, bytes });
   }
 
   sync(): void {
-    if (this.#sizeUnsynced && this.#safe.length !== this.#size) {
+    if (this.#emptied || (this.#sizeUnsynced && this.#safe.length !== this.#size)) {
       this.#safe = this.#now.slice(0, this.#size);
     } else for (const { at, bytes } of this.#unsynced) this.#safe.set(bytes, at);
     this.#unsynced = [];
     this.#sizeUnsynced = false;
+    this.#emptied = false;
   }
 
   contents(): Uint8Array {
@@ -66,11 +79,12 @@ class File {
   /** What a power cut leaves: each unsynced sector new, old or torn, as `keep` and `tear` say. */
   cut(rng: Rng, keep: number, tear: number): { file: File; torn: boolean } {
     const left = new File();
-    let size = this.#safe.length;
+    const old = this.#emptied && rng.chance(keep) ? new Uint8Array(0) : this.#safe;
+    let size = old.length;
     let torn = false;
     if (this.#sizeUnsynced && rng.chance(keep)) size = rng.chance(0.8) ? this.#size : rng.between(size, this.#size);
     const bytes = new Uint8Array(size);
-    bytes.set(this.#safe.subarray(0, size));
+    bytes.set(old.subarray(0, size));
     for (const write of this.#unsynced) {
       for (let from = write.at; from < write.at + write.bytes.length; ) {
         const to = Math.min(write.at + write.bytes.length, (Math.floor(from / sectorBytes) + 1) * sectorBytes);
@@ -121,19 +135,16 @@ export class SimDisk {
   apply(op: DiskOp): void {
     switch (op.op) {
       case "create": {
-        const file = new File();
-        file.grow(op.bytes);
+        const old = this.#names.get(op.file);
+        const file = old ?? new File();
+        file.empty(op.bytes);
+        if (old !== undefined) return;
         this.#names.set(op.file, file);
         this.#unsynced.push({ file, name: op.file });
         return;
       }
       case "write": {
-        const file = this.#file(op.file, "write");
-        let at = op.at;
-        for (const part of op.parts) {
-          file.write(at, part);
-          at += part.length;
-        }
+        this.#file(op.file, "write").write(op.at, Buffer.concat(op.parts));
         return;
       }
       case "sync":

@@ -45,7 +45,8 @@ export class Network {
       this.#lose(m);
       return;
     }
-    if (!healing && rng.chance(plan.loss)) {
+    // A snapshot is long on its way, and fails more often.
+    if (!healing && rng.chance(delivery.contents === undefined ? plan.loss : plan.loss + 0.1)) {
       coverage.messagesLost += 1;
       this.#lose(m);
       return;

@@ -280,6 +280,7 @@ export class SimNode {
   #flush(life: Life): void {
     life.driver.flush();
     this.#maybeSnapshot(life);
+    this.#makeSpare(life);
   }
 
   /** What the operating system tells a process waits while the process stands still. */
@@ -614,11 +615,7 @@ export class SimNode {
   #work(life: Life): void {
     const job = life.jobs.shift();
     life.working = job !== undefined;
-    if (job === undefined) {
-      // Not earlier: what uses the last spare segment must have been carried out.
-      this.#makeSpare(life);
-      return;
-    }
+    if (job === undefined) return;
     this.#carryOut(job.ops, this.#lives, () =>
       this.#mustReach(() => {
         if (this.#life !== life) return;

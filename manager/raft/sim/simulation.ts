@@ -135,8 +135,8 @@ class Simulation {
       if (![...conf.voters, ...conf.votersOutgoing, ...conf.learners].includes(id)) {
         coverage.membersRemoved += 1;
         this.#removed.add(id);
-        const status = where.status();
-        if (status?.lead === id) coverage.leadersRemoved += 1;
+        // The leader is the first to apply a change, and steps down in the same moment if it is its own removal.
+        if (where.id === id || this.#nodes.get(id)?.status()?.role === "leader") coverage.leadersRemoved += 1;
       }
     for (const id of [...conf.voters, ...conf.learners]) {
       if (this.#removed.delete(id)) coverage.returnedAfterRemoval += 1;
@@ -419,7 +419,7 @@ class Simulation {
       if (!well) time.after(unitsPerTick, look);
     };
     time.after(unitsPerTick, look);
-    while (!well && time.step(end));
+    while (time.step(end)) if (well) break;
     if (well) {
       coverage.healed += 1;
       return;
