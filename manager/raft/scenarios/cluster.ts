@@ -60,6 +60,7 @@ export class Cluster {
     const old = this.member(id);
     if (old.raw !== undefined) throw new ScenarioError(`node ${id} runs: only a node that is down can lose its disk`);
     this.members.set(id, new Member(id, base, old.settings, this.#surroundings()));
+    this.watch.wiped(id);
   }
 
   member(id: NodeId): Member {

@@ -145,6 +145,23 @@ function deliver(env: ScenarioEnv, command: Command): void {
   cluster.deliver(command.named.get("order")?.[0] === "reverse" ? messages.toReversed() : messages);
 }
 
+/**
+ * `inject-app 1 3 prev=2/12 commit=14`: a MsgApp without entries of leader 1, which this core would not send now, and
+ * another one may.
+ */
+function injectApp(env: ScenarioEnv, command: Command): void {
+  knowsOnly(command, ["prev", "commit"]);
+  const from = env.id(command);
+  const [prevTerm, prevIndex] = (command.named.get("prev")?.[0] ?? "").split("/");
+  const { term } = env.cluster.member(from).running.status();
+  env.cluster.queue.push({
+    ...{ type: "MsgApp", from, to: env.id(command, 1), term, entries: [] },
+    prevTerm: number(command, prevTerm, "prev=term/index"),
+    prevIndex: number(command, prevIndex, "prev=term/index"),
+    commit: option(command, "commit", 0),
+  });
+}
+
 function hold(env: ScenarioEnv, command: Command): void {
   knowsOnly(command, ["from", "type"]);
   const messages = env.cluster.pick(env.filter(command, env.ids(command.words)));
@@ -362,6 +379,12 @@ export const commands: ReadonlyMap<string, Run> = new Map<string, Run>([
     }),
   ],
   [
+    "resume-apply",
+    each((env, id) => {
+      env.cluster.member(id).holdsApply = false;
+    }),
+  ],
+  [
     "apply",
     (env, command) => {
       const member = env.cluster.member(env.id(command));
@@ -387,6 +410,7 @@ export const commands: ReadonlyMap<string, Run> = new Map<string, Run>([
   ["shake", shake],
   ["deliver-msgs", deliver],
   ["hold", hold],
+  ["inject-app", injectApp],
   [
     "release",
     (env) => {

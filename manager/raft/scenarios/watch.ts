@@ -60,6 +60,12 @@ export class Watch {
     else this.#before.set(id, { term: synced.term, commit: synced.commit, leads: false });
   }
 
+  /** Its disk is gone, and with it all that it promised; what it brought about with others is not. */
+  wiped(id: NodeId): void {
+    this.#before.delete(id);
+    this.#synced.delete(id);
+  }
+
   ready(member: Member, ready: Ready): void {
     const { hardState } = member.storage.initialState();
     const voted =
