@@ -154,8 +154,7 @@ class EmbeddedStore implements RaftStore {
     if (this.#closing.signal.aborted) stop();
     try {
       while (expected.outcome === undefined && !budget.signal.aborted) {
-        // In the term of the proposal itself a barrier shows nothing: the entry may still be on its way.
-        if (log.status().term > expected.term && (await passed(log, budget.signal))) return expected.outcome;
+        if (await passedAfter(expected.term, log, budget.signal)) return expected.outcome;
         await newsOf(log, this.#clock, lookEveryMs, budget.signal);
       }
       if (expected.outcome === undefined) throw unknown;
@@ -187,14 +186,18 @@ class EmbeddedStore implements RaftStore {
   }
 }
 
-/** Whether a barrier was passed; without a leader, or a quorum, it is not, and may be a little later. */
-async function passed(log: StoreLog, signal: AbortSignal): Promise<boolean> {
+/**
+ * Whether a barrier was passed in a term later than that; in that term itself it would show nothing, for the entry may
+ * still be on its way. Without a leader or a quorum it is not passed now, and may be a little later.
+ */
+async function passedAfter(term: number, log: StoreLog, signal: AbortSignal): Promise<boolean> {
   try {
+    if (log.status().term <= term) return false;
     await log.barrier(signal);
     return true;
-  } catch (error) {
-    if (signal.aborted || toClusterError(error).retryable) return false;
-    throw error;
+  } catch {
+    // Whatever it was, even the end of the log: it is not found out by this, and the caller says so in the end.
+    return false;
   }
 }
 
