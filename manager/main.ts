@@ -133,9 +133,10 @@ async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: 
   await using life = new Lifetime(signal);
   const { consensus, store, raft } = await open(options, life, end, log);
   const metrics = life.use(
-    new ManagerMetrics(store, consensus, () => leadership.current()?.dispatcher.sessionCount ?? 0),
+    new ManagerMetrics(store, consensus, () => leadership?.current()?.dispatcher.sessionCount ?? 0),
   );
   let events: EventLog | undefined;
+  let leadership: Leadership<Controllers> | undefined;
   const addresses = () => {
     const leader = consensus.leader();
     return [...consensus.members()]
@@ -147,25 +148,12 @@ async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: 
     return notLeader(leader?.id === consensus.self.id ? undefined : leader?.address);
   };
   const parts = { store, consensus, clock: systemClock, rng: systemRng };
-  const leadership = new Leadership({
-    ...parts,
-    log,
-    start: () =>
-      Controllers.start({
-        ...parts,
-        clusterName: consensus.clusterName,
-        managers: addresses,
-        farewell: () =>
-          signal.aborted ? new ClusterError("unavailable", "this manager is stopping") : goesElsewhere(),
-        log,
-      }),
-  });
   const dispatcher = () => {
-    const controllers = leadership.current();
+    const controllers = leadership?.current();
     if (controllers === undefined) throw goesElsewhere();
     return controllers.dispatcher;
   };
-  life.defer(consensus.onChange(() => leadership.current()?.dispatcher.setManagers(addresses())));
+  life.defer(consensus.onChange(() => leadership?.current()?.dispatcher.setManagers(addresses())));
 
   const handlers = new Handlers(log.child({ part: "calls" }), metrics.observeCall);
   const forwarder = life.use(new Forwarder(parts));
@@ -194,7 +182,21 @@ async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: 
   // As soon as there is somebody to answer: other managers may need this one for their quorum.
   await listen(server, options.listen);
   life.defer(() => stop(server));
-  life.use(leadership);
+  leadership = life.use(
+    new Leadership({
+      ...parts,
+      log,
+      start: () =>
+        Controllers.start({
+          ...parts,
+          clusterName: consensus.clusterName,
+          managers: addresses,
+          farewell: () =>
+            signal.aborted ? new ClusterError("unavailable", "this manager is stopping") : goesElsewhere(),
+          log,
+        }),
+    }),
+  );
   life.use(
     await serveStatus({
       ...hostPort(options.httpListen),

@@ -84,7 +84,8 @@ export class Forwarder implements Disposable {
   async #leaderElsewhere(call: Call): Promise<string | undefined> {
     const { consensus, clock } = this.#options;
     const isElected = () => consensus.leader()?.id === consensus.self.id;
-    if (consensus.tenure() === undefined && isElected())
+    if (consensus.tenure() !== undefined) return undefined;
+    if (isElected())
       await withDeadline(
         clock,
         tenureMsMax,

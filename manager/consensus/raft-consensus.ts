@@ -1,7 +1,7 @@
 // The managers' consensus on raft-ts: one node of the log, who the members are, and whose turn it is to lead.
 
 import type { UntypedServiceImplementation } from "@grpc/grpc-js";
-import { RaftNode } from "raft-ts/node";
+import { RaftError, RaftNode } from "raft-ts/node";
 import { type Clock, ClusterError, type Logger, messageOf, type Rng, withDeadline } from "../../lib/mod.js";
 import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
 import type { JoinRequest, JoinResponse } from "../../proto/gen/flotilla/raft/v1/raft.js";
@@ -19,8 +19,6 @@ import { RaftTransport } from "./transport/mod.js";
 
 /** One entry's data; a receiver takes messages of up to 4 MiB. */
 export const entryBytesMax = 2 * 1024 * 1024;
-/** How long a read waits for a quorum, and for a leader if there is none. */
-const barrierMsMax = 4_000;
 /** How long this manager waits, as one that has just begun to lead, before it answers a question about members. */
 const tenureMsMax = 3_000;
 
@@ -197,20 +195,12 @@ export class RaftConsensus implements Consensus {
 
   async barrier(signal?: AbortSignal): Promise<void> {
     try {
-      await withDeadline(
-        this.#options.clock,
-        barrierMsMax,
-        "the managers",
-        (ended) => this.#opened().readBarrier(ended),
-        signal,
-      );
+      await this.#opened().readBarrier(signal);
     } catch (error) {
       signal?.throwIfAborted();
-      const known = this.#fromRaft(error);
-      // Whatever it was, the read was not made and can be asked again.
-      throw known instanceof ClusterError && known.code === "deadline_exceeded"
-        ? new ClusterError("unavailable", `no consistent read: ${this.#whyNoQuorum()}`, { cause: error })
-        : known;
+      if (error instanceof RaftError && error.code === "no-quorum")
+        throw new ClusterError("unavailable", `no consistent read: ${this.#whyNoQuorum()}`, { cause: error });
+      throw this.#fromRaft(error);
     }
   }
 

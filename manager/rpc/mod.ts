@@ -25,10 +25,32 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
-function aliveWhile<Req, Res>(call: ServerUnaryCall<Req, Res>): Call {
-  const controller = new AbortController();
-  call.on("cancelled", () => controller.abort(callerGone()));
-  return { metadata: call.metadata, deadline: call.getDeadline(), signal: controller.signal };
+/** Most handlers never look at the signal: it is made when one does. */
+class UnaryCall<Req, Res> implements Call {
+  readonly #call: ServerUnaryCall<Req, Res>;
+  #controller: AbortController | undefined;
+
+  constructor(call: ServerUnaryCall<Req, Res>) {
+    this.#call = call;
+  }
+
+  get metadata(): Metadata {
+    return this.#call.metadata;
+  }
+
+  get deadline(): Deadline {
+    return this.#call.getDeadline();
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      const controller = new AbortController();
+      this.#controller = controller;
+      if (this.#call.cancelled) controller.abort(callerGone());
+      else this.#call.on("cancelled", () => controller.abort(callerGone()));
+    }
+    return this.#controller.signal;
+  }
 }
 
 export class Handlers {
@@ -47,7 +69,7 @@ export class Handlers {
     return (call, callback) => {
       void (async () => {
         try {
-          const response = await handle(call.request, call.getPeer(), aliveWhile(call));
+          const response = await handle(call.request, call.getPeer(), new UnaryCall(call));
           this.#observe(method, "ok");
           callback(null, response);
         } catch (thrown) {
