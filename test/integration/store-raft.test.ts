@@ -101,9 +101,9 @@ test("managers that are killed amid writes and start again on their disks have e
   await (await stores.leader()).store.update((tx) => tx.create("tasks", { ...sampleTask("counter", "s1"), slot: 0 }));
   let acknowledged = 0;
   let unknown = 0;
-  let stopped = false;
+  const stopping = new AbortController();
   const writer = async () => {
-    while (!stopped) {
+    while (!stopping.signal.aborted) {
       const leader = [...stores.managers.values()].find((manager) => manager.tenure() !== undefined);
       try {
         if (leader === undefined) await delay(10);
@@ -132,7 +132,7 @@ test("managers that are killed amid writes and start again on their disks have e
     await stores.open(self.id);
   }
   await delay(300);
-  stopped = true;
+  stopping.abort();
   await Promise.all(writers);
   const contents = [];
   for (const { store } of stores.managers.values()) {
