@@ -31,3 +31,10 @@ export function fromRaftError(thrown: unknown, addressOf: (id: number) => string
       return new ClusterError("unavailable", "this manager is stopping", options);
   }
 }
+
+/** What the system said, without gRPC's frame around it. */
+export function wordsOf(message: string): string {
+  return message
+    .replace(/^No connection established\. Last error: (?:Error: )?/, "")
+    .replace(/\. Resolution note: *$/, "");
+}

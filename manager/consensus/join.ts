@@ -2,18 +2,10 @@
 // one answers for good or time is up.
 
 import { Client, credentials, type ServiceError, status } from "@grpc/grpc-js";
-import {
-  type Backoff,
-  backoffMs,
-  type Clock,
-  ClusterError,
-  type Logger,
-  messageOf,
-  pause,
-  type Rng,
-} from "../../lib/mod.js";
+import { type Backoff, backoffMs, type Clock, ClusterError, type Logger, pause, type Rng } from "../../lib/mod.js";
 import { fromServiceError } from "../../proto/errors.js";
 import { type JoinRequest, type JoinResponse, Member, RaftService } from "../../proto/gen/flotilla/raft/v1/raft.js";
+import { wordsOf } from "./errors.js";
 import { type Identity, type Joining, writeIdentity, writeJoining } from "./identity.js";
 
 const deadlineMsDefault = 60_000;
@@ -73,14 +65,14 @@ export async function requestJoin(ask: JoinAsk, begun: Joining | undefined, sign
         } catch (thrown) {
           signal.throwIfAborted();
           if (!(thrown instanceof ClusterError)) throw thrown;
-          last = new ClusterError(thrown.code, `${asked}: ${thrown.message}`, {
+          last = new ClusterError(thrown.code, `${asked}: ${wordsOf(thrown.message)}`, {
             cause: thrown,
             details: thrown.details,
           });
           // The same request again is the same member: an unknown outcome is as good as none.
           if (!thrown.retryable && thrown.code !== "unknown_outcome" && thrown.code !== "resource_exhausted")
             throw last;
-          log.warn({ manager: asked, error: messageOf(thrown) }, "not joined yet");
+          log.warn({ manager: asked, error: wordsOf(thrown.message) }, "not joined yet");
           const { leader } = thrown.details as { leader?: string };
           if (thrown.code === "not_leader" && leader !== undefined && leader !== asked) next = leader;
         }

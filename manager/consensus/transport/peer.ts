@@ -7,6 +7,7 @@ import { type Backoff, backoffMs, type Clock, ClusterError, type Logger, type Rn
 import { fromServiceError } from "../../../proto/errors.js";
 import { RaftService } from "../../../proto/gen/flotilla/raft/v1/raft.js";
 import { greetingFrame, messagesFrame } from "./frame.js";
+import { wordsOf } from "../errors.js";
 import { greetingTo, type Host, removedDetail } from "./greeting.js";
 import { SendQueue } from "./queue.js";
 
@@ -190,7 +191,7 @@ export class Peer {
     const { id, host, clock, rng, log } = this.#options;
     const wasWelcome = connection.welcome;
     this.#drop();
-    const problem = wordsOf(error);
+    const problem = wordsOf(error.message);
     if (wasWelcome || problem !== this.#problem)
       log.warn({ peer: id, address: connection.address, error: problem }, "no connection to a manager");
     this.#problem = problem;
@@ -212,11 +213,4 @@ export class Peer {
     connection.stream.cancel();
     connection.client.close();
   }
-}
-
-/** What the system said, without gRPC's frame around it. */
-function wordsOf({ message }: ClusterError): string {
-  return message
-    .replace(/^No connection established\. Last error: (?:Error: )?/, "")
-    .replace(/\. Resolution note: *$/, "");
 }
