@@ -45,7 +45,8 @@ function start(r: RaftState, campaign: Campaign): void {
   }
   r.electionElapsed = 0;
   const term = pre ? r.term + 1 : r.term;
-  r.settings.log.info({ id: r.id, term, campaign }, "campaigns");
+  // Without a quorum this goes on for ever: changes of leadership are what the log of an operator is for.
+  r.settings.log.debug({ id: r.id, term, campaign }, "campaigns");
   const { lastIndex, lastTerm } = r.log;
   for (const to of r.tracker.voters) {
     if (to === r.id) continue;
