@@ -63,7 +63,7 @@ test("view and layers answer as plain lists do, within updates, within groups an
     }),
     { numRuns: 100 },
   );
-});
+}, 90_000);
 
 /** One step in both; a refusal must be the same refusal. */
 function applyBoth(layer: Layer, model: Model, step: Op): Model {
