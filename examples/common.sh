@@ -74,6 +74,8 @@ clean_up() {
   local code=$?
   trap '' INT TERM
   end_load || true
+  # What an example started, it ends in a function of this name.
+  if declare -F stop >/dev/null; then stop; fi
   # What an example took from a lab that stays, it gives back in a function of this name.
   if declare -F mend >/dev/null && [ -z "${own_lab:-}" ]; then mend; fi
   if [ -n "${own_lab:-}" ]; then flotilla lab down --name "$own_lab" || code=1; fi
@@ -97,10 +99,10 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 if [ -z "$lab" ]; then
   own_lab=$example lab=$example
-  say "A lab of three Docker hosts"
+  say "A lab of three Docker hosts, with a manager each"
   # What a killed run left.
   flotilla lab down --name "$lab" 2>/dev/null
-  flotilla lab up --name "$lab" --hosts 3 --store etcd
+  flotilla lab up --name "$lab" --hosts 3 --managers 3
 fi
 FLOTILLA_HOST=$(flotilla lab status --name "$lab" --json | json '.managers.join()')
 export FLOTILLA_HOST NO_COLOR=1

@@ -97,11 +97,12 @@ function howToGoOn({ lab, managers }: Cluster): readonly string[] {
     `  export FLOTILLA_HOST=${managers}`,
     "  npx flotilla service ls",
     "  npx flotilla service scale web=9",
+    "  npx flotilla cluster status",
     "  npx flotilla service update --image flotilla/demo:3 web",
     `  npx flotilla lab docker --name ${lab.name} 2 ps             # the containers of host 2`,
-    `  npx flotilla lab kill --name ${lab.name} host 3             # its tasks move; "lab start" brings it back`,
+    `  npx flotilla lab kill --name ${lab.name} host 3             # its manager too; its tasks move; "lab start" brings it back`,
     `  curl http://${lab.address(1)}:8080/`,
-    `Metrics of the manager: http://${lab.address(1)}:7401/metrics`,
+    `Metrics of a manager: http://${lab.address(1)}:7401/metrics`,
   ];
 }
 

@@ -6,8 +6,9 @@ const NEED = ["docker", "busybox", "iptables", "iproute2", "util-linux"];
 
 const HELP = `npm run quickstart [-- --once]
 
-Brings up a cluster of three real Docker hosts on this machine, as network namespaces with an engine each; deploys a replicated
-service; reaches it by name and on every host; updates it under load; and stays until Ctrl-C, which takes it all down.
+Brings up a cluster of three real Docker hosts on this machine, as network namespaces with an engine, a manager and an agent each;
+deploys a replicated service; reaches it by name and on every host; updates it under load; kills the manager that leads, under load;
+and stays until Ctrl-C, which takes it all down.
 
   --once   check everything and leave: exit code 0 only if all of it was seen, 1 if not
   --help   this

@@ -30,6 +30,7 @@ const CREATE = [
   OLD,
 ];
 const UPDATE = ["service", "update", "--image", NEW, "web"];
+const SCALE = ["service", "scale", "--detach", `web=${REPLICAS + 1}`];
 
 interface NodeRow {
   readonly hostname: string;
@@ -42,6 +43,13 @@ interface TaskRow {
   readonly image: string;
   readonly state: string;
   readonly ready: boolean;
+}
+
+interface Managers {
+  readonly leader: { readonly name: string } | null;
+  readonly writable: boolean;
+  readonly message: string;
+  readonly managers: readonly { readonly name: string; readonly role: string; readonly state: string }[];
 }
 
 export const steps: readonly Step[] = [
@@ -103,28 +111,11 @@ export const steps: readonly Step[] = [
     name: "update it under load",
     command: ["flotilla", ...UPDATE],
     async run(cluster, saw) {
-      const loads = [
-        {
-          from: `h2 to h1's port ${PORT}`,
-          load: startLoad(cluster.lab, 2, `http://${cluster.lab.address(1)}:${PORT}/`, CLIENTS),
-        },
-        { from: "h3 to the name web", load: startLoad(cluster.lab, 3, "http://web.flotilla.internal/", CLIENTS) },
-      ];
-      const results: LoadResult[] = [];
-      let tookMs = 0;
-      try {
-        // Some of the load before and after it, so that both versions are seen.
-        await cluster.pause(1_000);
+      const tookMs = await underLoad(cluster, saw, ["1", "2"], async () => {
         const beganMs = systemClock.monotonic();
         await cluster.flotilla(UPDATE, 180_000);
-        tookMs = systemClock.monotonic() - beganMs;
-        await cluster.pause(1_000);
-        for (const { load } of loads) results.push(await load.stop());
-      } finally {
-        for (const { load } of loads as readonly { load: Load }[]) load.kill();
-      }
-      for (const [i, { from }] of loads.entries()) saw(describeLoad(from, results[i]));
-      for (const result of results) expectNothingFailed(result);
+        return systemClock.monotonic() - beganMs;
+      });
       const tasks = await running(cluster);
       const old = tasks.filter(({ image }) => image !== NEW).length;
       if (old > 0) throw new NotSeen(`${old} tasks do not run ${NEW}`);
@@ -132,7 +123,101 @@ export const steps: readonly Step[] = [
       saw(`exit code 0 in ${seconds(tookMs)}: all ${tasks.length} tasks run ${NEW}, in ${tasks.length} containers`);
     },
   },
+  {
+    name: "see which manager leads",
+    command: ["flotilla", "cluster", "status"],
+    vital: true,
+    async run(cluster, saw) {
+      await leaderHost(cluster);
+      const format = "table {{.Name}}\t{{.Address}}\t{{.Role}}\t{{.State}}\t{{.Lag}}";
+      saw(await cluster.flotilla(["cluster", "status", "--format", format]));
+    },
+  },
+  {
+    name: "kill the manager that leads, under load",
+    async run(cluster, saw) {
+      const n = await leaderHost(cluster);
+      const manager = ["--name", cluster.lab.name, "manager", String(n)];
+      const before = await startedContainers(cluster);
+      await underLoad(cluster, saw, ["2"], async () => {
+        saw(`$ flotilla lab kill ${manager.join(" ")}\n$ flotilla ${SCALE.join(" ")}`);
+        const killedMs = systemClock.monotonic();
+        const since = (): string => seconds(systemClock.monotonic() - killedMs);
+        if (!(await cluster.lab.kill("manager", n))) throw new NotSeen(`the manager of h${n} did not run`);
+        await cluster.flotilla(SCALE);
+        const written = since();
+        const tasks = await cluster.eventually(30_000, () => running(cluster, REPLICAS + 1));
+        const { leader } = await cluster.json<Managers>(["cluster", "status"]);
+        saw(
+          `${leader?.name ?? "nobody"} leads; the next write was taken ${written} after the kill, task ${tasks.length} ready after ${since()}`,
+        );
+      });
+      const now = new Set(await startedContainers(cluster));
+      const lost = before.filter((container) => !now.has(container));
+      if (lost.length > 0) throw new NotSeen(`${lost.length} containers were restarted or are gone`);
+      await cluster.lab.start("manager", n);
+      await leaderHost(cluster);
+      saw(`the ${before.length} containers run on, none restarted; h${n}'s manager is back, all three reachable`);
+    },
+  },
 ];
+
+/** The host whose manager leads, once all managers have a vote and are in touch with it. */
+async function leaderHost(cluster: Cluster): Promise<number> {
+  return await cluster.eventually(30_000, async () => {
+    const { leader, writable, message, managers } = await cluster.json<Managers>(["cluster", "status"]);
+    const well = managers.filter(({ role, state }) => role === "voter" && ["leader", "reachable"].includes(state));
+    if (well.length !== cluster.lab.managers.length)
+      throw new NotSeen(
+        `${well.length} of ${cluster.lab.managers.length} managers vote and are reachable: ${list(managers.map(({ name, role, state }) => `${name} ${role} ${state}`))}`,
+      );
+    const n = cluster.lab.hosts.find((n) => leader?.name === `h${n}`);
+    if (n === undefined || !writable) throw new NotSeen(`no manager leads: ${message}`);
+    return n;
+  });
+}
+
+/** Does `work` while requests come from two hosts, and expects each of them to be answered, by these versions and no other. */
+async function underLoad<T>(
+  cluster: Cluster,
+  saw: (text: string) => void,
+  versions: readonly string[],
+  work: () => Promise<T>,
+): Promise<T> {
+  const loads: readonly { readonly from: string; readonly load: Load }[] = [
+    {
+      from: `h2 to h1's port ${PORT}`,
+      load: startLoad(cluster.lab, 2, `http://${cluster.lab.address(1)}:${PORT}/`, CLIENTS),
+    },
+    { from: "h3 to the name web", load: startLoad(cluster.lab, 3, "http://web.flotilla.internal/", CLIENTS) },
+  ];
+  try {
+    // Some of the load before and after the work, so that both versions are seen.
+    await cluster.pause(1_000);
+    const done = await work();
+    await cluster.pause(1_000);
+    const results: LoadResult[] = [];
+    for (const { load } of loads) results.push(await load.stop());
+    for (const [i, { from }] of loads.entries()) saw(describeLoad(from, results[i]));
+    for (const result of results) expectNothingFailed(result, versions);
+    return done;
+  } finally {
+    for (const { load } of loads) load.kill();
+  }
+}
+
+/** Each container of the service, with the start of its process: another after any restart. */
+async function startedContainers(cluster: Cluster): Promise<readonly string[]> {
+  const perHost = await Promise.all(
+    cluster.lab.hosts.map(async (n) => {
+      const ids = (await cluster.docker(n, ["ps", "-q", "--filter", "label=flotilla.service=web"])).split("\n");
+      const found = ids.filter(Boolean);
+      if (found.length === 0) return "";
+      return await cluster.docker(n, ["inspect", "--format", "{{.Id}} {{.State.StartedAt}}", ...found]);
+    }),
+  );
+  return perHost.flatMap((text) => text.split("\n").filter(Boolean));
+}
 
 /** Waits until every host's agent has its node ready, and answers what there is. */
 export async function readyNodes(cluster: Cluster): Promise<string> {
@@ -146,11 +231,11 @@ export async function readyNodes(cluster: Cluster): Promise<string> {
 }
 
 /** The tasks that count, all of them running and ready. */
-async function running(cluster: Cluster): Promise<readonly TaskRow[]> {
+async function running(cluster: Cluster, replicas = REPLICAS): Promise<readonly TaskRow[]> {
   const tasks = await cluster.json<readonly TaskRow[]>(["service", "ps", "--filter", "desired-state=running", "web"]);
   const well = tasks.filter(({ state, ready }) => state === "running" && ready);
-  if (tasks.length === REPLICAS && well.length === REPLICAS) return tasks;
-  throw new NotSeen(`${well.length} of ${tasks.length} tasks are running and ready, there should be ${REPLICAS}`);
+  if (tasks.length === replicas && well.length === replicas) return tasks;
+  throw new NotSeen(`${well.length} of ${tasks.length} tasks are running and ready, there should be ${replicas}`);
 }
 
 /** What the engines themselves say; an old container may take a moment to stop after its task was replaced. */
@@ -183,14 +268,17 @@ export function versionsIn({ bodies }: LoadResult): Readonly<Record<string, numb
 
 function describeLoad(from: string, result: LoadResult | undefined): string {
   if (result === undefined) throw new NotSeen(`no result of the load from ${from}`);
-  const versions = versionsIn(result);
-  return `${from}: ${result.ok + result.failed} requests, ${result.failed} failed; version 1 answered ${versions["1"] ?? 0}, version 2 ${versions["2"] ?? 0}; the slowest took ${result.slowestMs} ms`;
+  const versions = Object.entries(versionsIn(result)).sort(([a], [b]) => a.localeCompare(b));
+  const answered = list(versions.map(([version, count]) => `version ${version} answered ${count}`));
+  return `${from}: ${result.ok + result.failed} requests, ${result.failed} failed; ${answered}; the slowest took ${result.slowestMs} ms`;
 }
 
-export function expectNothingFailed(result: LoadResult): void {
+export function expectNothingFailed(result: LoadResult, expected: readonly string[]): void {
   const why = Object.entries(result.errors).map(([error, count]) => `${count} times ${error}`);
   if (result.failed > 0) throw new NotSeen(`${result.failed} requests failed: ${why.join(", ")}`);
   const versions = versionsIn(result);
-  for (const version of ["1", "2"])
+  for (const version of expected)
     if ((versions[version] ?? 0) === 0) throw new NotSeen(`version ${version} answered no request under load`);
+  const other = Object.keys(versions).filter((version) => !expected.includes(version));
+  if (other.length > 0) throw new NotSeen(`version ${list(other)} answered under load`);
 }
