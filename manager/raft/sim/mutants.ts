@@ -98,7 +98,7 @@ export const mutants: readonly Mutant[] = [
     file: "core/log.js",
     find: "(entry.index > last || this.term(entry.index) !== entry.term)",
     replace: "true",
-    caughtBy: ["acknowledged entries stay", "invariant: entry", "leader append-only"],
+    caughtBy: ["acknowledged entries stay", "invariant: entry", "invariant: commit", "leader append-only"],
     seedsMax: 40,
   },
   {
@@ -150,7 +150,7 @@ export const mutants: readonly Mutant[] = [
     file: "core/membership.js",
     find: "    r.tracker.switchTo(conf, r.log.lastIndex);",
     replace:
-      '    r.tracker.switchTo(r.role === "leader" && !conf.voters.includes(r.id) ? { ...conf, learners: conf.learners.filter((id) => id !== r.id), voters: [...conf.voters, r.id] } : conf, r.log.lastIndex);',
+      '    r.tracker.switchTo(r.role === "leader" && conf.votersOutgoing.length === 0 && !conf.voters.includes(r.id) ? { ...conf, learners: conf.learners.filter((id) => id !== r.id), voters: [...conf.voters, r.id] } : conf, r.log.lastIndex);',
     caughtBy: ["commit needs a quorum"],
     profile: "membership",
     seedsMax: 200,
@@ -241,7 +241,7 @@ export const mutants: readonly Mutant[] = [
     file: "wal/recovery.js",
     find: 'return [...write, { op: "sync", file }];',
     replace: "return [];",
-    caughtBy: ["durable log", "recovery", "durable vote", "durable term"],
+    caughtBy: ["durable commit", "durable log", "recovery", "durable vote", "durable term"],
     profile: "crashes",
     seedsMax: 400,
   },

@@ -342,12 +342,12 @@ export class SimNode {
   write(client: number, number: number, data: Uint8Array, done: () => void): Outcome | "gone" {
     let outcome: Outcome | "gone" = "gone";
     const life = this.#life;
-    if (life === undefined || !this.running) return outcome;
-    if (life.machine.has(client, number)) {
+    if (life === undefined) return outcome;
+    if (this.running && life.machine.has(client, number)) {
       done();
       return undefined;
     }
-    this.turn(({ driver, waiting }) => {
+    this.#request(({ driver, waiting }) => {
       waiting.set(client, { number, done });
       outcome = driver.propose(data);
       if (outcome !== undefined) waiting.delete(client);
@@ -357,8 +357,7 @@ export class SimNode {
 
   read(done: (machine: Machine) => void): Outcome | "gone" {
     let outcome: Outcome | "gone" = "gone";
-    if (!this.running) return outcome;
-    this.turn((life) => {
+    this.#request((life) => {
       const context = life.nextRead;
       life.nextRead += 1;
       life.reads.set(context, { commitThen: this.#world.checker.commitMax, done });
@@ -366,6 +365,14 @@ export class SimNode {
       if (outcome !== undefined) life.reads.delete(context);
     });
     return outcome;
+  }
+
+  /** What clients ask comes by connections of its own, and may be found before what other nodes said earlier. */
+  #request(work: (life: Life) => void): void {
+    const life = this.#life;
+    if (life !== undefined && this.state === "paused" && life.mailbox.length < mailboxMax && this.#rng.chance(0.5))
+      life.mailbox.unshift(() => this.turn(work));
+    else this.turn(work);
   }
 
   change(change: ConfChange): Outcome | "gone" {
