@@ -43,16 +43,24 @@ export interface RaftNodeOptions {
   random(n: number): number;
   /** The first configuration: only when the directory is empty, and the same on every node that starts with it. */
   bootstrap?: ConfState;
+  /**
+   * Whether this node has taken part under this id before; default false. Then an empty directory is refused: the votes
+   * that were in it are forgotten, and could be given twice. See `RaftNode.begin`.
+   */
+  begun?: boolean;
   /** Milliseconds per tick; default 50. */
   tickMs?: number;
   /** Ticks; default 10, that is elections after 500 to 1,000 ms. */
   electionTick?: number;
   /** Default 2. */
   heartbeatTick?: number;
-  /** Entries and bytes of log after which a snapshot is taken; default 10,000 entries or 64 MiB. */
+  /**
+   * Entries and bytes of log after which a snapshot is taken; default 10,000 entries or 64 MiB, on file systems below
+   * 512 MiB an eighth of them.
+   */
   snapshotEntries?: number;
   snapshotBytes?: number;
-  /** Of each file of the log, made in advance; default 64 MiB. */
+  /** Of each file of the log, made in advance; default 64 MiB, on file systems below 1 GiB a sixteenth of them. */
   segmentBytes?: number;
   /** Told once when the disk fails or an invariant breaks: the process must end. */
   onFatal(error: Error): void;

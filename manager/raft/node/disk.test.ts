@@ -146,6 +146,37 @@ test("a fast disk is waited for in place once it has shown that it is, a slow on
   await disk.close();
 });
 
+test("a process that was killed and that nobody asked about has no directory any more", async () => {
+  // A child that ends at once, of a parent that never asks.
+  const parent = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+  try {
+    const [line] = (await once(parent.stdout, "data")) as [Buffer];
+    const pid = Number(line.toString());
+    const fields = () =>
+      fs.readFileSync(`/proc/${pid}/stat`, "utf8")
+        .replace(/^.*\) /s, "")
+        .split(" ");
+    while (fields()[0] !== "Z") await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(process.kill(pid, 0)).toBe(true);
+    const boot = fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+    const left = `pid ${pid} started ${fields()[19]} boot ${boot}\n`;
+    fs.writeFileSync(join(directory, "lock"), left);
+    // One whose threads go on may still write.
+    const threads: FileSystem = {
+      ...realFileSystem,
+      readFileSync: ((path: string, ...more: ["utf8"]) =>
+        path === `/proc/${pid}/stat`
+          ? `${pid} (sh) ${fields().with(17, "2").join(" ")}`
+          : realFileSystem.readFileSync(path, ...more)) as FileSystem["readFileSync"],
+    };
+    expect(() => open({ fs: threads })).toThrow(`in use by process ${pid}`);
+    expect(fs.readFileSync(join(directory, "lock"), "utf8")).toBe(left);
+    await open().close();
+  } finally {
+    parent.kill("SIGKILL");
+  }
+});
+
 test("one process at a time: a living owner is named, a dead one's lock is taken over", async () => {
   const disk = open();
   expect(() => open()).toThrow(`${directory} is in use by process ${process.pid}`);

@@ -15,6 +15,7 @@ export type FileSystem = Pick<
   | "readFileSync"
   | "readdirSync"
   | "renameSync"
+  | "statfsSync"
   | "unlinkSync"
   | "write"
   | "writeSync"
@@ -31,11 +32,18 @@ export class DiskError extends Error {
   readonly operation: string;
   /** ENOSPC, EIO …; "unknown" for what has none. */
   readonly code: string;
+  /** What failed, without the advice that the message ends with. */
+  readonly problem: string;
+  /** What to do. */
+  readonly fix: string;
 
   constructor(operation: string, file: string, cause: unknown) {
     const code = errorCode(cause);
-    const problem = cause instanceof Error ? cause.message : String(cause);
-    super(`${operation} of ${file} failed with ${code} (${problem}). ${advice(code)}`, { cause });
+    const problem = `${operation} of ${file} failed with ${code} (${cause instanceof Error ? cause.message : String(cause)})`;
+    const fix = advice(code);
+    super(`${problem}. ${fix}`, { cause });
+    this.problem = problem;
+    this.fix = fix;
     this.operation = operation;
     this.file = file;
     this.code = code;

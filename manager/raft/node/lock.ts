@@ -1,4 +1,4 @@
-// One process per directory. The lock names its owner by pid and start time, so that one left behind by a crash, also
+// One process per directory, whoever uses the package. The lock names its owner by pid and start time, so that one left behind by a crash, also
 // of another boot or in another container with the same pids, does not stand in the way.
 
 import { join } from "node:path";
@@ -69,16 +69,29 @@ function isOwner(fs: FileSystem, pid: number, lock: string): boolean {
   } catch (error) {
     if (errorCode(error) === "ESRCH") return false;
   }
-  return owner(fs, pid) === lock;
+  return !isDead(fs, pid) && owner(fs, pid) === lock;
+}
+
+/**
+ * Killed, and its parent has not asked yet: the pid still answers, and nothing runs. Not so while threads are left: one
+ * of them may be in the middle of a write.
+ */
+function isDead(fs: FileSystem, pid: number): boolean {
+  const fields = statFields(fs, pid);
+  return (fields?.[0] === "Z" || fields?.[0] === "X") && Number(fields[17]) <= 1;
 }
 
 /** The boot and the start within it make a pid unique; systems without /proc have the pid alone. */
 function owner(fs: FileSystem, pid: number): string {
   const boot = readIfThere(fs, "/proc/sys/kernel/random/boot_id")?.trim() ?? "-";
+  return `pid ${pid} started ${statFields(fs, pid)?.[19] ?? "-"} boot ${boot}\n`;
+}
+
+/** From the third on (proc(5)): the state, …, the number of threads at 17, the start at 19. */
+function statFields(fs: FileSystem, pid: number): string[] | undefined {
   const stat = readIfThere(fs, `/proc/${pid}/stat`);
-  // The name, in parentheses, may hold anything; the start is the 20th field after it.
-  const start = stat?.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "-";
-  return `pid ${pid} started ${start} boot ${boot}\n`;
+  // The name, in parentheses, may hold anything.
+  return stat?.slice(stat.lastIndexOf(")") + 2).split(" ");
 }
 
 function release(fs: FileSystem, path: string, mine: string): void {

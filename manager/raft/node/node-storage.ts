@@ -2,7 +2,7 @@
 
 import type { HardState, SnapshotMeta } from "../core/mod.js";
 import type { Batch } from "../driver/mod.js";
-import { type DiskOp, Wal } from "../wal/mod.js";
+import { type DiskOp, type Refused, Wal } from "../wal/mod.js";
 import { RaftError } from "./api.js";
 import { NodeDisk } from "./disk.js";
 import type { FileSystem } from "./file-system.js";
@@ -18,7 +18,27 @@ const fullRetryMs = 5_000;
 /** A log that can't be used as it is: the message says why and what to do. */
 export class LogRefusedError extends Error {
   override name = "LogRefusedError";
+  readonly reason: string;
+  /** What to do. */
+  readonly fix: string;
+  /** Whether this copy is lost for good: the node has to join anew, under a new id. */
+  readonly lost: boolean;
+
+  constructor(directory: string, { reason, fix, lost }: Refused) {
+    super(`the log in ${directory} is refused: ${reason}. ${fix}`);
+    this.reason = reason;
+    this.fix = fix;
+    this.lost = lost;
+  }
 }
+
+/** Of a segment: kept on a full disk for votes, commits and snapshots' markers. */
+const reserveBytesMax = 1024 * 1024;
+const reserveParts = 4;
+
+const rejoin =
+  "A node that goes on without what it has voted for can elect a second leader: remove this node from the cluster, wipe " +
+  "its directory, and let it join again, empty, under a new id. If it was the only member, restore a backup.";
 
 export class NodeStorage {
   readonly wal: Wal;
@@ -34,24 +54,32 @@ export class NodeStorage {
   onFailure: (error: unknown) => void = () => {};
 
   static async open(settings: Settings, files: FileSystem): Promise<NodeStorage> {
-    const { directory, clock, log, snapshotEntries, segmentBytes, bootstrap } = settings;
+    const { directory, clock, log, snapshotEntries, snapshotBytes, segmentBytes, bootstrap, begun } = settings;
     const disk = NodeDisk.open(directory, { now: () => clock.monotonic(), fs: files });
     try {
       const snapshots = SnapshotFiles.open(directory, files);
       const options = {
         keepEntries: Math.min(keepEntriesMax, Math.floor(snapshotEntries / 2)),
-        ...(segmentBytes === undefined ? {} : { segmentBytes }),
+        keepBytes: snapshotBytes,
+        segmentBytes,
       };
       const image = disk.readImage();
       if (Wal.isEmpty(image)) {
+        const [left] = snapshots.list();
+        if (left !== undefined || begun === true) {
+          const reason =
+            left === undefined
+              ? "it is gone, and this node has taken part before"
+              : `there are snapshots, as that of index ${left.index}, and no file wal-…: they were removed`;
+          throw new LogRefusedError(directory, { reason, fix: rejoin, lost: true });
+        }
         const { wal, ops } = Wal.create({ ...options, ...(bootstrap === undefined ? {} : { bootstrap }) });
         await disk.run(ops);
-        snapshots.keep(undefined, { removeNewer: true });
         return new NodeStorage(settings, disk, wal, snapshots);
       }
       const found = Wal.recover(image, { ...options, snapshotExists: (meta) => snapshots.has(meta) });
       if ("refusal" in found) {
-        throw new LogRefusedError(`the log in ${directory} is refused: ${found.refusal.reason} ${found.refusal.fix}`);
+        throw new LogRefusedError(directory, found.refusal);
       }
       await disk.run(found.repairs);
       for (const note of found.notes) {
@@ -74,17 +102,21 @@ export class NodeStorage {
 
   /** In words, why nothing can be proposed. */
   get problem(): string | undefined {
-    return this.wal.diskFull;
+    const { diskFull } = this.wal;
+    return diskFull === undefined
+      ? undefined
+      : `the disk of ${this.#settings.directory} is full (${diskFull}); free space there, writes then go on by themselves`;
   }
 
   refusal(): RaftError | undefined {
     const { problem } = this;
-    return problem === undefined
-      ? undefined
-      : new RaftError(
-          "disk-full",
-          `not made: the disk of ${this.#settings.directory} is full (${problem}); free space there, writes then go on by themselves`,
-        );
+    return problem === undefined ? undefined : new RaftError("disk-full", `not made: ${problem}`);
+  }
+
+  /** Whether so many bytes of entries may be taken in: not from what a full disk has left for votes and snapshots. */
+  hasRoomFor(bytes: number): boolean {
+    const reserve = Math.min(reserveBytesMax, this.#settings.segmentBytes / reserveParts);
+    return this.wal.diskFull === undefined || this.wal.reserveBytes - bytes >= reserve;
   }
 
   /** Resolves when the batch is durable; rejects when the disk fails, after which nothing more can be written. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
@@ -434,4 +434,83 @@ describe("three nodes", () => {
     await expect(three.node(leader).transferLeadership(away)).rejects.toMatchObject({ code: "busy" });
     expect(await three.node(leader).propose(bytes("b"))).toBe("b is number 2");
   });
+});
+
+describe("a log that is gone", () => {
+  test("is not begun again where snapshots or a mark say that there was one", async () => {
+    const one = await start(1, { snapshotEntries: 20 });
+    await one.leader();
+    for (let n = 0; n < 50; n++) await one.node(1).propose(bytes(`entry ${n}`));
+    await until("there is a snapshot", () => one.node(1).status().snapshotIndex > 0);
+    await one.close(1);
+    const directory = one.directory(1);
+    for (const file of await readdir(directory)) if (file.endsWith(".log")) await rm(join(directory, file));
+    await expect(one.open(1)).rejects.toThrow(
+      /there are snapshots, as that of index \d+, and no file wal-….* under a new id/,
+    );
+    // A refusal changes nothing.
+    expect((await readdir(directory)).some((file) => file.startsWith("snapshot-"))).toBe(true);
+    for (const file of await readdir(directory)) await rm(join(directory, file));
+    await one.open(1);
+    await one.close(1);
+  });
+
+  test("of a node that has taken part is refused; one that is only about to begins with RaftNode.begin", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "raft-begun-"));
+    try {
+      const options: RaftNodeOptions = {
+        id: 1,
+        directory,
+        machine: new ListMachine(),
+        transport: { send: () => {}, sendSnapshot: () => Promise.reject(new Error("there is nobody")) },
+        clock,
+        random: () => 0,
+        bootstrap: voters(1, 2),
+        onFatal: () => {},
+        log: quiet,
+        segmentBytes: 64 * 1024,
+        begun: true,
+      };
+      await expect(RaftNode.open(options)).rejects.toMatchObject({ name: "LogRefusedError", lost: true });
+      await RaftNode.begin({ ...options, begun: false });
+      await using node = await RaftNode.open(options);
+      expect(node.status()).toMatchObject({ lastIndex: 0, term: 0 });
+    } finally {
+      await rm(directory, { recursive: true });
+    }
+  });
+});
+
+test("a follower takes no entries from what its full disk has left for votes, and catches up when there is room", async () => {
+  // The spare segments of one node find no room.
+  let full = false;
+  const files: FileSystem = {
+    ...realFileSystem,
+    openSync: ((path: string, ...more: [string, number]) => {
+      if (full && path.includes(`${cluster?.directory(3)}/spare-`))
+        throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+      return realFileSystem.openSync(path, ...more);
+    }) as FileSystem["openSync"],
+  };
+  const three = await start(3, {}, files);
+  let leader = await three.leader();
+  for (let tries = 0; leader === 3 && tries < 20; tries++) {
+    await three
+      .node(3)
+      .transferLeadership(1)
+      .catch(() => undefined);
+    leader = await three.leader();
+  }
+  full = true;
+  const text = "x".repeat(1_000);
+  for (let n = 0; n < 300; n++) await three.make(`${n} ${text}`);
+  const follower = three.node(3);
+  await until("the follower's disk is full", () => follower.status().diskProblem !== undefined);
+  expect(follower.status().diskProblem).toMatch(/the disk of .*\/3 is full \(ENOSPC while .*\); free space there/);
+  await until("the others have all", () => three.node(leader).status().applied >= 300);
+  expect(follower.status().lastIndex).toBeLessThan(300);
+  expect(three.fatal).toEqual([]);
+  full = false;
+  await until("it has all", () => three.machine(3).list.length === three.machine(leader).list.length);
+  expect(follower.status().diskProblem).toBeUndefined();
 });

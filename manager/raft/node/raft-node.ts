@@ -5,7 +5,7 @@
 // more. While a write is under way what comes is only stepped, and forms the next batch.
 
 import { decodeConfChange, type ConfChange, type Message, type MessageOf, type NodeId, RawNode } from "../core/mod.js";
-import type { Entry, ReadState, SnapshotMeta } from "../core/mod.js";
+import type { Entry, RaftConfig, ReadState, SnapshotMeta } from "../core/mod.js";
 import { type Batch, Driver, type Host, type Leadership } from "../driver/mod.js";
 import { type NodeStatus, type PeerStatus, RaftError, type RaftNodeOptions } from "./api.js";
 import { Changes, Handovers, refused } from "./changes.js";
@@ -38,6 +38,8 @@ export class RaftNode implements AsyncDisposable {
   #now: Leadership;
   #leading = false;
   #flushDue = false;
+  /** Of entries that were stepped since the last write began. */
+  #unwrittenBytes = 0;
   #cancelTick: () => void = () => {};
   #tickDue: number;
   /** Why nothing more is done; the failure where there was one. */
@@ -50,7 +52,7 @@ export class RaftNode implements AsyncDisposable {
    * `files` are the functions of node:fs, for tests of disks that fail.
    */
   static async open(options: RaftNodeOptions, files: FileSystem = realFileSystem): Promise<RaftNode> {
-    const settings = checked(options);
+    const settings = settingsIn(options, files);
     const storage = await NodeStorage.open(settings, files);
     try {
       const snapshot = storage.wal.snapshot();
@@ -62,6 +64,15 @@ export class RaftNode implements AsyncDisposable {
       await storage.close();
       throw error;
     }
+  }
+
+  /**
+   * Makes an empty log in the directory, where there is none, and takes no part. For who writes down that the node has
+   * begun: between this and the first `open` with `begun`.
+   */
+  static async begin(options: RaftNodeOptions, files: FileSystem = realFileSystem): Promise<void> {
+    const storage = await NodeStorage.open(settingsIn(options, files), files);
+    await storage.close();
   }
 
   private constructor(options: Settings, storage: NodeStorage) {
@@ -78,6 +89,7 @@ export class RaftNode implements AsyncDisposable {
       electionTick,
       heartbeatTick,
       random: (n) => options.random(n),
+      ...batchLimits(options.segmentBytes),
       log,
     });
     const { term, lead, role } = raw.status();
@@ -192,12 +204,23 @@ export class RaftNode implements AsyncDisposable {
   receive(messages: readonly Message[]): void {
     this.#guard(() => {
       for (const message of messages) {
-        if (message.to === this.id && message.type !== "MsgSnap") {
+        if (message.to === this.id && message.type !== "MsgSnap" && this.#takes(message)) {
           this.#driver.receive(message);
         }
       }
     });
     this.#flushSoon();
+  }
+
+  /** Entries for which a full disk has no room are dropped, as a network may: the leader sends them again. */
+  #takes(message: Message): boolean {
+    if (message.type !== "MsgApp" || message.entries.length === 0) {
+      return true;
+    }
+    for (const { data } of message.entries) {
+      this.#unwrittenBytes += data.length;
+    }
+    return this.#storage.hasRoomFor(this.#unwrittenBytes);
   }
 
   /** Resolves when all of it is on disk and the node knows; rejects, "busy", while another comes in. */
@@ -279,6 +302,7 @@ export class RaftNode implements AsyncDisposable {
   }
 
   #persist(batch: Batch): void {
+    this.#unwrittenBytes = 0;
     this.#storage.append(batch).then(
       () => this.#guard(() => this.#driver.persisted()),
       (error: unknown) => this.#fail(error),
@@ -392,6 +416,11 @@ export class RaftNode implements AsyncDisposable {
       this.#proposals.refuseQueued(() => refused("not-leader", lead));
       return;
     }
+    const full = this.#storage.refusal();
+    if (full !== undefined) {
+      this.#proposals.refuseQueued(() => full);
+      return;
+    }
     while (this.#proposals.queued > 0) {
       const taken = this.#proposals.take(proposeBytes);
       const outcome = this.#driver.proposeMany(taken.map(({ data }) => ({ type: "normal", data })));
@@ -497,4 +526,22 @@ export class RaftNode implements AsyncDisposable {
     this.#tell();
     this.#listeners.clear();
   }
+}
+
+/** What waits for the disk fits into the segment that is made in advance: on a small disk there may be no room for more. */
+function batchLimits(
+  segmentBytes: number,
+): Pick<RaftConfig, "maxUncommittedSize" | "maxInflightBytes" | "maxSizePerMsg"> {
+  const half = Math.max(256 * 1024, Math.floor(segmentBytes / 2));
+  return {
+    maxUncommittedSize: half,
+    maxInflightBytes: Math.min(half, 16 << 20),
+    maxSizePerMsg: Math.min(half, 1 << 20),
+  };
+}
+
+function settingsIn(options: RaftNodeOptions, files: FileSystem): Settings {
+  files.mkdirSync(options.directory, { recursive: true, mode: 0o700 });
+  const { bsize, blocks } = files.statfsSync(options.directory);
+  return checked(options, bsize * blocks);
 }

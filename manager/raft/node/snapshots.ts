@@ -23,10 +23,13 @@ import {
 export class SnapshotError extends Error {
   override name = "SnapshotError";
   readonly code: "damaged" | "missing";
+  /** What is wrong, without the advice that the message ends with. */
+  readonly problem: string;
 
-  constructor(code: SnapshotError["code"], message: string, options?: ErrorOptions) {
-    super(message, options);
+  constructor(code: SnapshotError["code"], problem: string, options?: ErrorOptions & { fix?: string }) {
+    super(options?.fix === undefined ? problem : `${problem}. ${options.fix}`, options);
     this.code = code;
+    this.problem = problem;
   }
 }
 
@@ -293,11 +296,11 @@ export class SnapshotFiles {
   }
 
   #damaged(name: string, at: number, problem: string): SnapshotError {
-    return new SnapshotError(
-      "damaged",
-      `${this.#path(name)} is damaged at byte ${at}: ${problem}. Nothing of it may be used: remove this node from the ` +
-        "cluster, wipe its directory, and let it join again, empty, under a new id",
-    );
+    return new SnapshotError("damaged", `${this.#path(name)} is damaged at byte ${at}: ${problem}`, {
+      fix:
+        "Nothing of it may be used: remove this node from the cluster, wipe its directory, and let it join again, empty, " +
+        "under a new id",
+    });
   }
 
   #path(name: string): string {

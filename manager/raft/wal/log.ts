@@ -140,6 +140,17 @@ export class Log implements Storage {
     this.#hardState = { ...hardState, commit: Math.max(hardState.commit, this.#snapshot.index) };
   }
 
+  /** Up to where entries may go, if the newest `entriesMax` below the snapshot stay, and of `bytesMax` of data at most. */
+  freeable(entriesMax: number, bytesMax: number): number {
+    let index = this.#snapshot.index;
+    const last = Math.max(this.#before.index, index - entriesMax);
+    for (let bytes = 0; index > last; index--) {
+      bytes += this.#entries[index - this.#before.index - 1]?.data.length ?? 0;
+      if (bytes > bytesMax) break;
+    }
+    return index;
+  }
+
   /** Frees the entries up to `index`; it must be there, and covered by a snapshot. */
   compact(index: number): void {
     const term = this.term(index);

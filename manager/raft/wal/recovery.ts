@@ -29,6 +29,8 @@ export interface Refused {
   reason: string;
   /** What to do about it. */
   fix: string;
+  /** Whether this copy of the log is lost for good: the node has to join anew. */
+  lost: boolean;
 }
 
 export interface Found {
@@ -58,7 +60,10 @@ export function read(image: DiskImage, snapshotExists: SnapshotExists): Found | 
   try {
     return readAll(image, snapshotExists);
   } catch (error) {
-    if (error instanceof Refusal) return { refusal: { reason: error.message, fix: error.fix } };
+    if (error instanceof Refusal) {
+      const { message: reason, fix } = error;
+      return { refusal: { reason, fix, lost: fix === rejoin } };
+    }
     throw error;
   }
 }

@@ -20,6 +20,8 @@ export interface WalOptions {
   segmentBytes?: number;
   /** Entries that stay below a snapshot for followers that are behind; default 5,000. */
   keepEntries?: number;
+  /** Bytes of their data at most; default no limit. */
+  keepBytes?: number;
   /** Whether a segment is made ahead (see `spareWanted`); default true. */
   spare?: boolean;
 }
@@ -45,6 +47,7 @@ const smallSegmentBytes = 64 * 1024;
 export class Wal implements Storage {
   readonly #segmentBytes: number;
   readonly #keepEntries: number;
+  readonly #keepBytes: number;
   readonly #useSpare: boolean;
   readonly #log: Log;
   /** Ascending, without gaps; the last is written to. */
@@ -57,6 +60,7 @@ export class Wal implements Storage {
   private constructor(options: WalOptions, log: Log, segments: SegmentState[], tail: Tail) {
     this.#segmentBytes = options.segmentBytes ?? 64 * 1024 * 1024;
     this.#keepEntries = options.keepEntries ?? 5000;
+    this.#keepBytes = options.keepBytes ?? Number.POSITIVE_INFINITY;
     this.#useSpare = options.spare ?? true;
     if (!Number.isSafeInteger(this.#segmentBytes) || this.#segmentBytes < 512 || this.#segmentBytes % 8 !== 0) {
       throw new RangeError(`segmentBytes is ${this.#segmentBytes}; it must be a multiple of 8 and at least 512`);
@@ -97,7 +101,8 @@ export class Wal implements Storage {
     for (const [file, bytes] of image) {
       if (!isSpare(file)) continue;
       const good = bytes.length === wal.#segmentBytes && endOfData(bytes, 0) === 0;
-      if (wal.#useSpare && wal.#spare.state === "none" && good) {
+      // Under no other name: the one that is made while this one is being used must never be this one.
+      if (wal.#useSpare && good && file === spareFile(wal.#current.sequence + 1)) {
         wal.#spare = { state: "ready", file };
         repairs.push({ op: "sync", file });
       } else {
@@ -235,7 +240,7 @@ export class Wal implements Storage {
   }
 
   #freeTail(): void {
-    const upTo = this.#log.standsOn.index - this.#keepEntries;
+    const upTo = this.#log.freeable(this.#keepEntries, this.#keepBytes);
     if (upTo >= this.firstIndex()) this.#log.compact(upTo);
   }
 
