@@ -326,6 +326,11 @@ describe("the order of applying", () => {
     expect(node.asked()).toEqual(["persist 2,3,4", "apply a"]);
     expect(node.driver.raw.confState.learners).toEqual([]);
     node.applied();
+    // Its commit first, synced: a node that forgot it would count votes as before the change.
+    expect(node.driver.raw.confState.learners).toEqual([]);
+    expect(node.asked()).toEqual(["persist "]);
+    expect(node.batches.at(-1)).toMatchObject({ hardState: { commit: 4 }, mustSync: true });
+    node.driver.persisted();
     expect(node.asked().filter((line) => !line.startsWith("send"))).toEqual(["configured 1+9 at 3", "apply b"]);
     node.applied();
     expect(node.driver.appliedIndex).toBe(4);

@@ -39,6 +39,7 @@ const defaultLimits: DriverLimits = { backlogBytes: 64 << 20, heldReads: 10_000 
 type Work = { snapshot: SnapshotMeta } | { entries: readonly Entry[] };
 
 interface Written {
+  batch: Batch;
   /** Absent for a commit alone, which is of no Ready. */
   ready: Ready | undefined;
   /** Sent once it is durable. */
@@ -66,6 +67,11 @@ export class Driver {
   #vote: NodeId;
   /** A commit that is not written yet: it goes with the next batch, or with the next tick. Losing it loses nothing. */
   #unwritten: HardState | undefined;
+  /** The newest of all, written or not. */
+  #hard: HardState;
+  /** The commit that is on disk as far as batches brought it there, and the part of it that survives a power cut. */
+  #commitWritten: number;
+  #commitDurable: number;
   /** Whether the loop of #run is on the stack. */
   #running = false;
 
@@ -73,8 +79,11 @@ export class Driver {
     this.raw = raw;
     this.#host = host;
     this.#limits = { ...defaultLimits, ...limits };
-    const { applied, term, vote } = raw.status();
+    const { applied, term, vote, commit } = raw.status();
     this.#vote = vote;
+    this.#hard = { term, vote, commit };
+    this.#commitWritten = commit;
+    this.#commitDurable = commit;
     this.#applied = applied;
     this.#appliedInCore = applied;
     this.#term = term;
@@ -101,7 +110,7 @@ export class Driver {
   tick(): void {
     this.raw.tick();
     if (this.#unwritten !== undefined && this.#writing === undefined && !this.raw.hasReady()) {
-      this.#writeCommit(this.#unwritten);
+      this.#writeCommit(false);
     }
   }
 
@@ -158,6 +167,11 @@ export class Driver {
       throw new RaftInvariantError("persisted() without a write under way");
     }
     this.#writing = undefined;
+    const { hardState, mustSync } = writing.batch;
+    this.#commitWritten = hardState?.commit ?? this.#commitWritten;
+    if (mustSync) {
+      this.#commitDurable = this.#commitWritten;
+    }
     this.#finish(writing);
     this.#run();
   }
@@ -211,6 +225,7 @@ export class Driver {
     // A leader's term and vote are durable since before it became one. Where they change, nothing may precede them.
     const votes = hardState !== undefined && (hardState.term !== this.#term || hardState.vote !== this.#vote);
     this.#vote = hardState?.vote ?? this.#vote;
+    this.#hard = hardState ?? this.#hard;
     this.#lead(softState, hardState?.term ?? this.#term);
     this.#hold(readStates);
     if (entries.length === 0 && snapshot === undefined && !mustSync) {
@@ -235,12 +250,12 @@ export class Driver {
       batch.hardState = state;
     }
     this.#unwritten = undefined;
-    this.#writing = { ready, messages: late, committed: committedEntries.slice(durable) };
+    this.#writing = { batch, ready, messages: late, committed: committedEntries.slice(durable) };
     this.#host.persist(batch);
   }
 
   /** What may be done once the Ready is durable. */
-  #finish({ ready, messages, committed }: Written): void {
+  #finish({ ready, messages, committed }: Omit<Written, "batch">): void {
     if (messages.length > 0) {
       this.#host.send(messages);
     }
@@ -256,10 +271,11 @@ export class Driver {
     this.#tellCore();
   }
 
-  #writeCommit(hardState: HardState): void {
+  #writeCommit(mustSync: boolean): void {
     this.#unwritten = undefined;
-    this.#writing = { ready: undefined, messages: [], committed: [] };
-    this.#host.persist({ entries: [], hardState, mustSync: false });
+    const batch: Batch = { entries: [], hardState: this.#hard, mustSync };
+    this.#writing = { batch, ready: undefined, messages: [], committed: [] };
+    this.#host.persist(batch);
   }
 
   #queue(entries: readonly Entry[]): void {
@@ -284,6 +300,15 @@ export class Driver {
     }
     const first = work.entries[0];
     if (first?.type === "conf-change") {
+      if (first.index > this.#commitDurable) {
+        // A change is in force from here on, on this node as on others. Were its commit lost, this node would start
+        // again under the configuration before, and could elect itself with a quorum that is none any more.
+        if (this.#writing === undefined) {
+          this.#writeCommit(true);
+        }
+        // A host may have answered already.
+        return this.#writing === undefined;
+      }
       this.#drop(work.entries, 1);
       this.#configure(first);
       return true;
