@@ -147,9 +147,11 @@ export const steps: readonly Step[] = [
         await cluster.flotilla(SCALE);
         const written = since();
         const tasks = await cluster.eventually(30_000, () => running(cluster, REPLICAS + 1));
+        const ready = since();
         const { leader } = await cluster.json<Managers>(["cluster", "status"]);
+        if (leader === null || leader.name === `h${n}`) throw new NotSeen(`no other manager than h${n} leads`);
         saw(
-          `${leader?.name ?? "nobody"} leads; the next write was taken ${written} after the kill, task ${tasks.length} ready after ${since()}`,
+          `${leader.name} leads; the write was taken ${written} after the kill, task ${tasks.length} ready after ${ready}`,
         );
       });
       const now = new Set(await startedContainers(cluster));
@@ -269,8 +271,8 @@ export function versionsIn({ bodies }: LoadResult): Readonly<Record<string, numb
 function describeLoad(from: string, result: LoadResult | undefined): string {
   if (result === undefined) throw new NotSeen(`no result of the load from ${from}`);
   const versions = Object.entries(versionsIn(result)).sort(([a], [b]) => a.localeCompare(b));
-  const answered = list(versions.map(([version, count]) => `version ${version} answered ${count}`));
-  return `${from}: ${result.ok + result.failed} requests, ${result.failed} failed; ${answered}; the slowest took ${result.slowestMs} ms`;
+  const answered = list(versions.map(([version, count]) => `${count} by version ${version}`));
+  return `${from}: ${result.ok + result.failed} requests, ${result.failed} failed; answered ${answered}; the slowest took ${result.slowestMs} ms`;
 }
 
 export function expectNothingFailed(result: LoadResult, expected: readonly string[]): void {

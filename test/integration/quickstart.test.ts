@@ -38,10 +38,13 @@ it("sees all of it with --once after a run that was killed, and leaves nothing",
   expect(await code, output()).toBe(0);
   expect(output()).toContain("All of it was seen");
   expect(output()).toContain("removed what an earlier run left");
-  expect(output().match(/ 0 failed/g)).toHaveLength(2);
-  expect(output().split("\n").length).toBeLessThan(50);
+  // Two loads during the update, two while the leading manager dies.
+  expect(output().match(/ 0 failed/g)).toHaveLength(4);
+  expect(output()).toMatch(/h[1-3] leads; the write was taken [\d.]+ s after the kill/);
+  expect(output()).toContain("the 6 containers run on, none restarted");
+  expect(output().split("\n").length).toBeLessThan(60);
   expect(Lab.names()).not.toContain(name);
-}, 240_000);
+}, 360_000);
 
 it("ends on a signal in the middle with 130, and leaves nothing; a second one at the same time is refused", async () => {
   const { child, code, output } = quickstart();
