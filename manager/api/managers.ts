@@ -8,12 +8,12 @@ import {
   type ControlServer,
   ControlService,
   type GetClusterStatusRequest,
-  type ManagerStatus,
 } from "../../proto/gen/flotilla/control/v1/control.js";
-import type { Consensus, Member } from "../consensus/mod.js";
+import type { Consensus } from "../consensus/mod.js";
 import type { Call, Handlers } from "../rpc/mod.js";
 import { exportChunks, type Store } from "../store/mod.js";
 import type { Forwarder } from "./forward.js";
+import { removeManager } from "./removal.js";
 
 export interface ManagersOptions {
   store: Store;
@@ -47,9 +47,7 @@ export function managersHandlers(
       "RemoveManager",
       forwarder.unary(ControlService.removeManager, async ({ manager, force }) => {
         requireName(manager);
-        const before = consensus.status().managers;
-        const member = await consensus.removeManager(manager, force);
-        return { manager: before.find(({ id }) => id === member.id) ?? statusOf(member) };
+        return { manager: await removeManager(store, options.clock, consensus, manager, force) };
       }),
     ),
     transferLeadership: handlers.unary(
@@ -90,18 +88,4 @@ function requireName(manager: string): void {
       fix: "see flotilla cluster status",
     },
   ]);
-}
-
-function statusOf({ id, name, address }: Member): ManagerStatus {
-  return {
-    id,
-    name,
-    address,
-    voter: false,
-    leader: false,
-    reachable: false,
-    replication: "",
-    matchIndex: 0,
-    lag: 0,
-  };
 }

@@ -10,6 +10,7 @@ import type {
 import type { Consensus } from "../consensus/mod.js";
 import type { Store, View } from "../store/mod.js";
 import { findNode } from "./lookup.js";
+import { checkRemoval } from "./removal.js";
 
 const labelsMax = 64;
 const labelKey = /^[a-zA-Z0-9]([a-zA-Z0-9._/-]{0,126}[a-zA-Z0-9])?$/;
@@ -130,18 +131,6 @@ function managerOn(view: View, wanted: string, consensus: Consensus): ManagerSta
   const { managers } = consensus.status();
   const manager = managers.find(({ name }) => name === hostname);
   if (manager === undefined) return undefined;
-  const rest = managers.filter(({ voter, id }) => voter && id !== manager.id);
-  if (manager.voter && rest.length === 0)
-    throw new ClusterError(
-      "failed_precondition",
-      `node ${hostname} runs the last voting manager: without it there is no cluster. Promote another node first`,
-    );
-  const answer = rest.filter(({ reachable }) => reachable).length;
-  const needed = Math.floor(rest.length / 2) + 1;
-  if (manager.voter && answer < needed)
-    throw new ClusterError(
-      "failed_precondition",
-      `without the manager of node ${hostname}, ${answer} of ${rest.length} voting managers answer, and ${needed} are needed: bring the others back first`,
-    );
+  checkRemoval(manager, managers, false);
   return manager;
 }

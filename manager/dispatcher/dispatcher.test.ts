@@ -10,7 +10,7 @@ import {
   type SessionMessage,
   type UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import { NodeState, TaskState } from "../../proto/mod.js";
+import { type Node, NodeRole, NodeState, TaskState } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
 import { makeNode, makeRevision, makeService, makeTask, readyStatus } from "../../test/kit/objects.js";
 import { ensureCluster } from "../api/cluster.js";
@@ -165,6 +165,32 @@ describe("Dispatcher over gRPC", () => {
     expect(messages[1]?.changes.map(({ item }) => item)).toEqual([
       { $case: "node", value: expect.objectContaining({ id: "node000002", address: "10.77.0.2" }) },
     ]);
+  });
+
+  it("tells an agent what is wished of its node, and every agent who the managers are, when that changes", async () => {
+    const [one, two] = [await register(), await register("node000002", "10.77.0.2")];
+    const heard = new Map([one, two].map(({ stream }) => [stream, [] as SessionMessage[]]));
+    for (const [stream, messages] of heard) stream.on("data", (message: SessionMessage) => messages.push(message));
+    const [ofOne, ofTwo] = [...heard.values()];
+    const change = (spec: Partial<Node["spec"]>) =>
+      store.update((tx) => {
+        const node = tx.nodes.get(nodeId)!;
+        tx.put("nodes", { ...node, spec: { ...node.spec, ...spec } });
+      });
+    await change({ role: NodeRole.MANAGER });
+    await eventually(() => ofOne?.length === 1);
+    expect(ofOne?.[0]).toMatchObject({ sessionId: one.message.sessionId, node: { spec: { role: NodeRole.MANAGER } } });
+    await change({ labels: { zone: "eu" } });
+    await eventually(() => ofOne?.length === 2);
+    expect(ofOne?.[1]?.node?.spec?.labels).toEqual({ zone: "eu" });
+    // The same again, and what only the managers keep of the node, is no news to its agent.
+    await change({ labels: { zone: "eu" } });
+    await store.update((tx) => tx.put("nodes", { ...tx.nodes.get(nodeId)!, problems: ["port 80 is taken"] }));
+    dispatcher.setManagers(["127.0.0.1:7400"]);
+    dispatcher.setManagers(["10.0.0.2:7400", "127.0.0.1:7400"]);
+    await eventually(() => ofOne?.length === 3 && ofTwo?.length === 1);
+    for (const last of [ofOne?.[2], ofTwo?.[0]]) expect(last?.managers).toEqual(["10.0.0.2:7400", "127.0.0.1:7400"]);
+    expect([ofOne?.length, ofTwo?.length]).toEqual([3, 1]);
   });
 
   it("keeps what a host's ambassador cannot do, until it can", async () => {

@@ -45,6 +45,13 @@ function routedAs(task: Task | undefined): string {
   return JSON.stringify([task.desiredState > TaskState.RUNNING, address, hostPorts]);
 }
 
+/** Role, availability and labels, whatever order these came in. */
+function wishedOf(node: Node | undefined): string {
+  if (node === undefined) return "";
+  const { role, availability, labels } = node.spec;
+  return JSON.stringify([role, availability, Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1))]);
+}
+
 export class Dispatcher implements AsyncDisposable {
   readonly logs: LogBroker;
   readonly #options: DispatcherOptions;
@@ -184,7 +191,8 @@ export class Dispatcher implements AsyncDisposable {
           if (named(change.before) !== named(change.after))
             for (const session of this.#sessions.all()) session.assignments.touchNode(id);
           const session = this.#sessions.ofNode(id);
-          if (session !== undefined && change.before?.spec.role !== change.after?.spec.role) this.#greet(session);
+          // What is wished of the node: its agent acts on some of it, as the role.
+          if (session !== undefined && wishedOf(change.before) !== wishedOf(change.after)) this.#greet(session);
           const routable = (node: Node | undefined) =>
             `${node?.status.state === NodeState.DOWN} ${node?.description.advertiseAddress}`;
           if (routable(change.before) === routable(change.after)) break;
