@@ -6,6 +6,7 @@ import { systemClock } from "../../lib/clock.js";
 import { ClusterError } from "../../lib/errors.js";
 import { seededRng } from "../../lib/rng.js";
 import { Failure } from "../exit.js";
+import { eventually } from "../../test/kit/consensus.js";
 import { FakeControl, thenWait } from "../../test/kit/cli/server.js";
 import { spec, state } from "../../test/kit/cli/states.js";
 import type { Limits } from "./api.js";
@@ -96,6 +97,21 @@ describe("calls", () => {
       why: ["127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1", "127.0.0.1:2: connect ECONNREFUSED 127.0.0.1:2"],
     });
     expect((error as Failure).next.join()).toContain("--host");
+  });
+
+  it("say why a manager is not reached also where gRPC has forgotten it", async () => {
+    // Another client's failure, a moment ago: gRPC shares it, without its reason.
+    await thrown(api(["127.0.0.1:3"], { repeatMs: 0 }).services());
+    const one = api(["127.0.0.1:3"], { repeatMs: 0 });
+    const first = await thrown(one.services());
+    expect((first as Failure).why[0]).toMatch(/^127\.0\.0\.1:3: (connect ECONNREFUSED|no connection; trying again)/);
+    const real = "127.0.0.1:3: connect ECONNREFUSED 127.0.0.1:3";
+    await eventually("gRPC has tried by itself", async () => {
+      const { why } = (await thrown(one.services())) as Failure;
+      expect(why.join()).not.toContain("null");
+      return why[0] === real;
+    });
+    for (let i = 0; i < 20; i += 1) expect(((await thrown(one.services())) as Failure).why).toEqual([real]);
   });
 
   it("do not wait for ever for a manager that takes the connection and says nothing", async () => {

@@ -41,6 +41,8 @@ export class ManagerChannel {
   readonly address: string;
   readonly #client: Client;
   readonly #clock: Clock;
+  /** Why the last attempt at a connection failed, in words; empty before one did. */
+  #whyNot = "";
 
   constructor(address: string, clock: Clock, security: ChannelCredentials = credentials.createInsecure()) {
     this.address = address;
@@ -127,7 +129,7 @@ export class ManagerChannel {
       if (leftMs <= 0)
         throw new CallFailure(
           "nobody",
-          new ClusterError("unavailable", `no answer within ${Math.round(withinMs / 100) / 10} s`),
+          new ClusterError("unavailable", `no connection within ${Math.round(withinMs / 100) / 10} s`),
         );
       await new Promise<void>((resolve) => {
         channel.watchConnectivityState(state, Date.now() + leftMs, () => resolve());
@@ -148,13 +150,27 @@ export class ManagerChannel {
         { deadline: Date.now() + withinMs },
         (error) => {
           if (error === null) resolve(true);
-          else reject(failure(error, false));
+          else reject(this.#withReason(failure(error, false)));
         },
       );
       void call;
     });
   }
+
+  #withReason(thrown: CallFailure): CallFailure {
+    const { reached, error } = thrown;
+    if (reached !== "nobody") return thrown;
+    if (!forgotten.test(error.message)) {
+      this.#whyNot = error.message;
+      return thrown;
+    }
+    const why = this.#whyNot === "" ? "no connection; trying again in a moment" : this.#whyNot;
+    return new CallFailure(reached, new ClusterError(error.code, why, { cause: error }));
+  }
 }
+
+/** While gRPC waits to try again it may have forgotten why it does. */
+const forgotten = /^null\b/;
 
 function failure(error: ServiceError, connected: boolean): CallFailure {
   const said = error.metadata?.get(errorTrailer).length > 0;
