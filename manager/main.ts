@@ -2,6 +2,7 @@
 // down; nothing below reaches for a clock, a random number or a global.
 
 import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import {
   ClusterError,
@@ -21,7 +22,16 @@ import { DispatcherService } from "../proto/gen/flotilla/dispatcher/v1/dispatche
 import { controlHandlers } from "./api/control.js";
 import { Forwarder } from "./api/forward.js";
 import { ManagerMetrics } from "./api/metrics.js";
-import { type Consensus, markRemoved, notLeader, RaftConsensus, raftService, SoloConsensus } from "./consensus/mod.js";
+import {
+  type Consensus,
+  explained,
+  isDiskFailure,
+  markRemoved,
+  notLeader,
+  RaftConsensus,
+  raftService,
+  SoloConsensus,
+} from "./consensus/mod.js";
 import { Controllers } from "./controllers.js";
 import { dispatcherHandlers } from "./dispatcher/mod.js";
 import { EventLog } from "./events/mod.js";
@@ -106,7 +116,8 @@ export async function runManager(options: ManagerOptions, signal: AbortSignal): 
   await markRemoved(options.dataDir, removal);
   log.info(
     { reason: removal, dataDir: options.dataDir },
-    "this manager was removed from the cluster and ends; move its data directory away to join anew",
+    `this manager is not of the cluster any more, and ends; to join anew, as another member: ` +
+      `mv ${options.dataDir} ${options.dataDir}.removed; flotilla manager --data-dir ${options.dataDir} --join HOST:7400`,
   );
 }
 
@@ -117,7 +128,10 @@ function endOf(): End & { failure(): Error | undefined; removal(): string | unde
   return {
     signal: controller.signal,
     fail(error) {
-      failure ??= new ClusterError("internal", `this manager cannot go on: ${error.message}`, { cause: error });
+      failure ??= new ClusterError("internal", `this manager cannot go on: ${error.message}`, {
+        cause: error,
+        details: error instanceof ClusterError ? error.details : {},
+      });
       controller.abort(failure);
     },
     removed(message) {
@@ -234,6 +248,9 @@ async function open(options: ManagerOptions, life: Lifetime, end: End, log: Logg
     );
     return { consensus, store: life.use(openMemoryStore()) };
   }
+  // Before the others hear of this process: it may be a second one, on a copy of the directory.
+  await requireFree("--listen", options.listen);
+  await requireFree("--http-listen", httpListen);
   const clocks = { clock: systemClock, rng: systemRng };
   const { identity } = life.use(
     await identify({ dataDir, name, advertise, httpListen, join, ...clocks, log }, life.signal),
@@ -244,8 +261,10 @@ async function open(options: ManagerOptions, life: Lifetime, end: End, log: Logg
     ...clocks,
     log: log.child({ part: "consensus" }),
     onFatal: (error: Error) => {
-      log.fatal({ err: error }, "this manager cannot go on");
-      end.fail(error);
+      const known = explained(error, dataDir);
+      const failure = known instanceof Error ? known : error;
+      log.fatal(isDiskFailure(error) ? { error: messageOf(error) } : { err: error }, "this manager cannot go on");
+      end.fail(failure);
     },
     onRemoved: (message: string) => end.removed(message),
   };
@@ -315,6 +334,19 @@ function listen(server: Server, address: string): Promise<void> {
       else reject(new ClusterError("unavailable", `--listen ${address}: ${messageOf(cause)}`, { cause }));
     });
   });
+}
+
+/** Throws what the flag's own server would, later. */
+async function requireFree(flag: string, address: string): Promise<void> {
+  const { host, port } = hostPort(address);
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", (cause) =>
+      reject(new ClusterError("unavailable", `${flag} ${address}: ${messageOf(cause)}`, { cause })),
+    );
+    probe.listen({ host: host.replace(/^\[(.*)\]$/, "$1"), port, exclusive: true }, resolve);
+  });
+  await new Promise((resolve) => probe.close(resolve));
 }
 
 /** Lets calls under way finish for a moment; streams never do by themselves, so they are cut after it. */

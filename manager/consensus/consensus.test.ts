@@ -230,9 +230,14 @@ describe("what is left of a cluster", () => {
     expect(recovered.consensus.tenure()).toMatchObject({ epoch: 1 });
     expect(recovered.machine.list).toEqual(["e0", "e1", "e2", "e3", "e4"]);
     expect(recovered.consensus.members().map(({ id }) => id)).toEqual([3]);
-    // An old one that comes back takes no part: its log is of another time.
+    // An old one that comes back takes no part: its log is of another time. It is told so, for good.
     const old = await cluster.start(stranger.dataDir);
-    await eventually("it is refused", () => /epoch/.test(old.consensus.health().message));
+    await eventually("it is refused", () => old.removed !== undefined);
+    expect(old.removed).toMatch(/^manager 1 .* is of epoch 0, and the cluster was recovered without it since/);
+    expect(old.consensus.health()).toEqual({
+      ready: false,
+      message: expect.stringContaining("is not of the cluster any more: manager 1"),
+    });
     expect(recovered.consensus.members().map(({ id }) => id)).toEqual([3]);
     await old[Symbol.asyncDispose]();
     const joined = await cluster.join("h9");

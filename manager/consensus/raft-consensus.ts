@@ -19,6 +19,8 @@ import { RaftTransport } from "./transport/mod.js";
 
 /** One entry's data; a receiver takes messages of up to 4 MiB. */
 export const entryBytesMax = 2 * 1024 * 1024;
+/** Another process that is this member has been in touch with others for so long, and this one with no leader. */
+const twiceMsMax = 5_000;
 /** How long this manager waits, as one that has just begun to lead, before it answers a question about members. */
 const tenureMsMax = 3_000;
 
@@ -50,7 +52,8 @@ export class RaftConsensus implements Consensus {
   #leaderId = 0;
   /** Since when there is no leader, on the monotonic clock. */
   #leaderlessSinceMs: number;
-  #removed = false;
+  /** Why, for good. */
+  #removed: string | undefined;
   #closed = false;
 
   /** Reads the log; the store's machine is restored from the newest snapshot before this resolves. */
@@ -83,6 +86,7 @@ export class RaftConsensus implements Consensus {
       rng,
       log,
       onRemoved: (message) => this.#onRemoved(message),
+      onTwice: (message) => this.#onTwice(message),
     });
     this.#tenures = new Tenures({ epoch: identity.epoch, log, onChange: () => this.#changed() });
     this.#membership = new Membership({
@@ -158,7 +162,8 @@ export class RaftConsensus implements Consensus {
   }
 
   health(): { ready: boolean; message: string } {
-    if (this.#removed) return { ready: false, message: "this manager was removed from the cluster" };
+    if (this.#removed !== undefined)
+      return { ready: false, message: `this manager is not of the cluster any more: ${this.#removed}` };
     const { applied, commit, term, diskProblem } = this.#opened().status();
     if (this.#leaderId === 0) {
       const seconds = Math.round((this.#options.clock.monotonic() - this.#leaderlessSinceMs) / 1_000);
@@ -312,9 +317,21 @@ export class RaftConsensus implements Consensus {
   }
 
   #onRemoved(message: string): void {
-    if (this.#removed || this.#closed) return;
-    this.#removed = true;
+    if (this.#removed !== undefined || this.#closed) return;
+    this.#removed = message;
     this.#options.onRemoved(message);
+  }
+
+  /** Whoever of the two has no leader for a while is the one too many: nothing that is sent to this member comes here. */
+  #onTwice(message: string): void {
+    if (this.#leaderId !== 0 || this.#closed) return;
+    if (this.#options.clock.monotonic() - this.#leaderlessSinceMs < twiceMsMax) return;
+    this.#options.onFatal(
+      new ClusterError(
+        "failed_precondition",
+        `${message}: end this process, and remove ${this.#options.dataDir} if it is the copy`,
+      ),
+    );
   }
 
   #changed(): void {

@@ -8,7 +8,7 @@ import { fromServiceError } from "../../../proto/errors.js";
 import { RaftService } from "../../../proto/gen/flotilla/raft/v1/raft.js";
 import { greetingFrame, messagesFrame } from "./frame.js";
 import { wordsOf } from "../errors.js";
-import { greetingTo, type Host, removedDetail } from "./greeting.js";
+import { epochDetail, greetingTo, type Host, removedDetail, twiceDetail } from "./greeting.js";
 import { SendQueue } from "./queue.js";
 
 /** What waits for a slow peer. Raft has at most 16 MiB of log under way to one. */
@@ -43,8 +43,10 @@ export interface PeerOptions {
   log: Logger;
   /** Messages to it are being lost; told once per turn at most. */
   onUnreachable(): void;
-  /** The peer says that this manager was taken out. */
+  /** The peer says that this manager was taken out, or that its cluster went on without it: for good, either way. */
   onRemoved(error: ClusterError): void;
+  /** The peer is in touch with another process that is the same member. */
+  onTwice(error: ClusterError): void;
 }
 
 type Stream = ClientDuplexStream<Buffer, Buffer>;
@@ -201,7 +203,11 @@ export class Peer {
     this.#cancelRedial = clock.after(backoffMs(this.#refused ? redialRefused : redial, this.#failures, rng), () =>
       this.#dial(),
     );
-    if (this.#refused && error.details[removedDetail] === String(host.id)) this.#options.onRemoved(error);
+    if (!this.#refused) return;
+    const { [removedDetail]: removed, [epochDetail]: epoch, [twiceDetail]: twice } = error.details;
+    // The word of an older epoch counts for nothing: it is that one which was left behind.
+    if (removed === String(host.id) || Number(epoch) > host.epoch) this.#options.onRemoved(error);
+    else if (twice === String(host.id)) this.#options.onTwice(error);
   }
 
   #drop(): void {

@@ -42,6 +42,7 @@ interface End {
   unreachable: number[];
   snapshots: { index: number; bytes: number }[];
   removed: string[];
+  twice: string[];
   gone: Set<number>;
   /** Called with each chunk of a snapshot that comes in. */
   onChunk: () => Promise<void>;
@@ -49,22 +50,30 @@ interface End {
   listen(): Promise<void>;
 }
 
-async function end(id: number, options: { clusterId?: string; epoch?: number; address?: string } = {}): Promise<End> {
+/** Each end is another process. */
+let starts = 0;
+
+async function end(
+  id: number,
+  options: { clusterId?: string; epoch?: number; address?: string; says?: string } = {},
+): Promise<End> {
   const address = options.address ?? `127.0.0.1:${await freePort()}`;
   const gone = new Set<number>();
   const removed: string[] = [];
+  const twice: string[] = [];
   const transport = new RaftTransport({
     host: {
       clusterId: options.clusterId ?? "c",
       epoch: options.epoch ?? 1,
       id,
-      address,
+      address: options.says ?? address,
       isGone: (other) => gone.has(other),
     },
     clock: systemClock,
-    rng: seededRng(id),
+    rng: seededRng(id + (starts += 1) * 1_000),
     log: silentLogger,
     onRemoved: (message) => removed.push(message),
+    onTwice: (message) => twice.push(message),
   });
   let server: Server | undefined;
   const made: End = {
@@ -75,6 +84,7 @@ async function end(id: number, options: { clusterId?: string; epoch?: number; ad
     unreachable: [],
     snapshots: [],
     removed,
+    twice,
     gone,
     onChunk: () => Promise.resolve(),
     async close() {
@@ -281,15 +291,15 @@ describe("a greeting", () => {
   it("is refused with the reason when it is another's", async () => {
     const one = await end(1, { epoch: 2 });
     one.gone.add(7);
-    const good: Greeting = { clusterId: "c", epoch: 2, from: 2, to: 1, address: "127.0.0.1:9" };
+    const good: Greeting = { clusterId: "c", epoch: 2, from: 2, to: 1, address: "127.0.0.1:9", incarnation: "a" };
     const refused = async (greeting: Greeting | undefined) => await refusal(one.address, greeting);
     expect(await refused({ ...good, clusterId: "other" })).toMatchObject({
       code: "failed_precondition",
       message: `${one.address} is of cluster c, and manager 2 (127.0.0.1:9) of cluster other`,
     });
-    expect((await refused({ ...good, epoch: 1 })).message).toMatch(
-      /is of epoch 1, .* it is at epoch 2\. Move its data/,
-    );
+    const older = await refused({ ...good, epoch: 1 });
+    expect(older.message).toMatch(/is of epoch 1, and the cluster was recovered without it since: .* is at epoch 2$/);
+    expect(older.details).toEqual({ epoch: "2" });
     expect((await refused({ ...good, epoch: 3 })).message).toMatch(
       /still of epoch 2: the cluster was recovered without it/,
     );
@@ -300,7 +310,61 @@ describe("a greeting", () => {
       { removed: "7" },
     ]);
     expect((await refused(undefined)).message).toMatch(/begins with a greeting/);
+    one.transport.setMembers([member(one), member({ id: 2, address: "127.0.0.1:8" })]);
+    expect((await refused(good)).message).toMatch(
+      /^manager 2 is at 127\.0\.0\.1:8, and a process at 127\.0\.0\.1:9 says that it is the same one: .*copied/,
+    );
     expect(one.received).toEqual([]);
+  });
+});
+
+describe("a cluster that was recovered", () => {
+  it("tells those of the older epoch, for whom it is final; their word is nothing to it", async () => {
+    const [recovered, old] = [await end(1, { epoch: 1 }), await end(2, { epoch: 0 })];
+    old.transport.setMembers([member(recovered), member(old)]);
+    recovered.transport.setMembers([member(recovered), member(old)]);
+    await eventually("the old one is told", () => old.removed.length > 0);
+    expect(old.removed[0]).toMatch(/^manager 2 .* is of epoch 0, and the cluster was recovered without it since/);
+    await eventually("the recovered one was refused", () =>
+      /still of epoch 0/.test(recovered.transport.peers()[0]?.problem ?? ""),
+    );
+    expect(recovered.removed).toEqual([]);
+  });
+
+  it("is nothing to another cluster, whatever its epoch", async () => {
+    const [foreign, one] = [await end(1, { epoch: 9, clusterId: "other" }), await end(2, { epoch: 0 })];
+    one.transport.setMembers([member(foreign), member(one)]);
+    await eventually("it was refused", () => /of cluster other/.test(one.transport.peers()[0]?.problem ?? ""));
+    expect(one.removed).toEqual([]);
+  });
+});
+
+describe("two processes that are the same member", () => {
+  it("the one that is heard of stays, the other is told; once the first is gone it is taken", async () => {
+    const [one, first] = [await end(1), await end(2)];
+    const members = [member(one), member(first)];
+    first.transport.setMembers(members);
+    one.transport.setMembers(members);
+    const speak = (from: End) => from.transport.send(1, [heartbeat(2, 1)]);
+    await eventually("connected", () => [one, first].every(({ transport }) => transport.peers()[0]?.connected));
+    // A copy of its directory, on the address that the membership has, as behind another listener.
+    const copy = await end(2, { says: first.address });
+    let talking = true;
+    const talk = (async () => {
+      while (talking) {
+        speak(first);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    })();
+    copy.transport.setMembers(members);
+    await eventually("the copy was told", () => copy.twice.length > 0);
+    expect(copy.twice[0]).toMatch(/^manager 2 \(.*\) is in touch with .* already, from another process: .*copied/);
+    expect(first.twice).toEqual([]);
+    expect(one.transport.peers()).toMatchObject([{ id: 2, connected: true, heard: true }]);
+    talking = false;
+    await talk;
+    await first.close();
+    await eventually("the other one is taken", () => copy.transport.peers()[0]?.connected === true);
   });
 });
 

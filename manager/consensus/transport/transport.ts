@@ -14,7 +14,7 @@ import {
 } from "../../../proto/gen/flotilla/raft/v1/raft.js";
 import type { Handlers } from "../../rpc/mod.js";
 import { parseFrame } from "./frame.js";
-import { checkGreeting, type Host, removedDetail } from "./greeting.js";
+import { checkGreeting, type Host, removedDetail, twiceDetail } from "./greeting.js";
 import { Peer } from "./peer.js";
 import { sendSnapshot, type SnapshotReceiver, takeSnapshot } from "./snapshots.js";
 
@@ -25,12 +25,15 @@ export interface Receiver extends SnapshotReceiver {
 }
 
 export interface TransportOptions {
-  host: Host;
+  /** `addressOf` and `incarnation` are the transport's own to say. */
+  host: Omit<Host, "addressOf" | "incarnation">;
   clock: Clock;
   rng: Rng;
   log: Logger;
-  /** A member says that this manager was taken out of the cluster. */
+  /** A member says that this manager was taken out of the cluster, or that its cluster went on without it. */
   onRemoved(message: string): void;
+  /** A member says that it is in touch with another process that is this member, too. */
+  onTwice(message: string): void;
 }
 
 export interface PeerState {
@@ -47,6 +50,12 @@ const heardMsMax = 1_000;
 
 type Inbound = ServerDuplexStream<Buffer, Buffer>;
 
+/** The stream that a member sends on, and of which of its processes it is. */
+interface From {
+  call: Inbound;
+  incarnation: string;
+}
+
 /** The service as its streams are served here: as bytes, see frame.ts. */
 export const raftService = {
   ...RaftService,
@@ -61,10 +70,11 @@ export const raftService = {
 
 export class RaftTransport implements Transport, AsyncDisposable {
   readonly #options: TransportOptions;
+  readonly #host: Host;
   readonly #peers = new Map<number, Peer>();
   /** As members or greetings said last. */
   readonly #addresses = new Map<number, string>();
-  readonly #inbound = new Map<number, Inbound>();
+  readonly #inbound = new Map<number, From>();
   /** When something came from a peer last, on the monotonic clock. */
   readonly #heardMs = new Map<number, number>();
   #members: readonly Member[] = [];
@@ -73,6 +83,13 @@ export class RaftTransport implements Transport, AsyncDisposable {
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    const { host, rng } = options;
+    this.#host = {
+      ...host,
+      isGone: (id) => host.isGone(id),
+      addressOf: (of) => this.#members.find(({ id }) => id === of)?.address,
+      incarnation: rng.id(),
+    };
   }
 
   /** Messages are taken from now on; before it, whoever calls is asked to come again. */
@@ -92,14 +109,13 @@ export class RaftTransport implements Transport, AsyncDisposable {
 
   /** Of everybody but this manager, by id. */
   peers(): readonly PeerState[] {
-    const nowMs = this.#options.clock.monotonic();
     return [...this.#peers]
       .map(([id, peer]) => ({
         id,
         address: peer.address,
         connected: peer.connected || this.#inbound.has(id),
         problem: peer.problem,
-        heard: nowMs - (this.#heardMs.get(id) ?? Number.NEGATIVE_INFINITY) <= heardMsMax,
+        heard: this.#isHeard(id),
       }))
       .sort((a, b) => a.id - b.id);
   }
@@ -116,14 +132,14 @@ export class RaftTransport implements Transport, AsyncDisposable {
     chunks: AsyncIterable<Uint8Array>,
     signal: AbortSignal,
   ): Promise<void> {
-    const { host, clock, log } = this.#options;
+    const { clock, log } = this.#options;
     const address = this.#addresses.get(message.to);
     if (address === undefined)
       throw new ClusterError("unavailable", `where manager ${message.to} is, is not known here yet`);
     const { index } = message.snapshot;
     log.info({ peer: message.to, index }, "sending a snapshot");
     try {
-      await sendSnapshot(host, address, message, chunks, clock, signal);
+      await sendSnapshot(this.#host, address, message, chunks, clock, signal);
       log.info({ peer: message.to, index }, "snapshot sent");
     } catch (error) {
       log.warn({ peer: message.to, index, error: messageOf(error) }, "snapshot not sent");
@@ -133,11 +149,11 @@ export class RaftTransport implements Transport, AsyncDisposable {
 
   /** For `server.addService(raftService, …)`. */
   handlers(handlers: Handlers, join: (request: JoinRequest) => Promise<JoinResponse>): UntypedServiceImplementation {
-    const { host, clock } = this.#options;
+    const { clock } = this.#options;
     return {
       messages: (call: Inbound) => this.#takeMessages(call),
       snapshot: handlers.clientStream("Snapshot", async (_requests, call) => {
-        await takeSnapshot(host, call, this.#receiver(), clock);
+        await takeSnapshot(this.#host, call, this.#receiver(), clock);
         return {};
       }),
       join: handlers.unary("Join", (request: JoinRequest) => join(request)),
@@ -147,15 +163,20 @@ export class RaftTransport implements Transport, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
     for (const peer of this.#peers.values()) peer.close();
-    for (const call of this.#inbound.values()) call.end();
+    for (const { call } of this.#inbound.values()) call.end();
     this.#peers.clear();
     this.#inbound.clear();
     return Promise.resolve();
   }
 
+  #isHeard(id: number): boolean {
+    const heardMs = this.#heardMs.get(id) ?? Number.NEGATIVE_INFINITY;
+    return this.#options.clock.monotonic() - heardMs <= heardMsMax;
+  }
+
   #setAddress(id: number, address: string): void {
-    const { host, clock, rng, log } = this.#options;
-    if (this.#closed || host.isGone(id)) return;
+    const { clock, rng, log } = this.#options;
+    if (this.#closed || this.#host.isGone(id)) return;
     this.#addresses.set(id, address);
     const peer = this.#peers.get(id);
     if (peer !== undefined) {
@@ -166,13 +187,14 @@ export class RaftTransport implements Transport, AsyncDisposable {
       id,
       new Peer(
         {
-          host,
+          host: this.#host,
           id,
           clock,
           rng,
           log,
           onUnreachable: () => this.#node?.reportUnreachable(id),
           onRemoved: (error) => this.#options.onRemoved(error.message),
+          onTwice: (error) => this.#options.onTwice(error.message),
         },
         address,
       ),
@@ -187,9 +209,9 @@ export class RaftTransport implements Transport, AsyncDisposable {
   }
 
   #endInbound(id: number): void {
-    const call = this.#inbound.get(id);
+    const from = this.#inbound.get(id);
     this.#inbound.delete(id);
-    call?.emit(
+    from?.call.emit(
       "error",
       toStatus(
         new ClusterError("failed_precondition", `manager ${id} was removed from the cluster`, {
@@ -209,7 +231,7 @@ export class RaftTransport implements Transport, AsyncDisposable {
     const { clock } = this.#options;
     let from: number | undefined;
     const end = (how: () => void) => {
-      if (from !== undefined && this.#inbound.get(from) === call) this.#inbound.delete(from);
+      if (from !== undefined && this.#inbound.get(from)?.call === call) this.#inbound.delete(from);
       how();
     };
     const fail = (error: unknown) => end(() => call.emit("error", toStatus(error)));
@@ -219,7 +241,7 @@ export class RaftTransport implements Transport, AsyncDisposable {
         const { greeting, messages } = parseFrame(bytes);
         if (from === undefined) {
           from = this.#greeted(call, greeting);
-        } else if (this.#inbound.get(from) !== call) return;
+        } else if (this.#inbound.get(from)?.call !== call) return;
         this.#heardMs.set(from, clock.monotonic());
         if (messages.length > 0) node.receive(messages);
       } catch (error) {
@@ -234,13 +256,21 @@ export class RaftTransport implements Transport, AsyncDisposable {
   }
 
   #greeted(call: Inbound, greeting: Parameters<typeof checkGreeting>[1]): number {
-    const { host } = this.#options;
-    checkGreeting(host, greeting);
-    const { from, address } = greeting;
+    checkGreeting(this.#host, greeting);
+    const { from, address, incarnation } = greeting;
     const older = this.#inbound.get(from);
+    // A process that has just ended has said nothing since; that of a copied directory would push the other one out, which
+    // would dial again and push it out in turn.
+    if (older !== undefined && older.incarnation !== incarnation && this.#isHeard(from))
+      throw new ClusterError(
+        "failed_precondition",
+        `manager ${from} (${address}) is in touch with ${this.#host.address} already, from another process: ` +
+          "its directory was copied, and both copies run",
+        { details: { [twiceDetail]: String(from) } },
+      );
     // One that dials again has given up what it had.
-    this.#inbound.set(from, call);
-    older?.end();
+    this.#inbound.set(from, { call, incarnation });
+    older?.call.end();
     // Where a member is, the membership says; this is for one that it has not come to here yet.
     if (!this.#members.some(({ id }) => id === from)) this.#setAddress(from, address);
     this.#peers.get(from)?.wake();

@@ -35,6 +35,11 @@ export interface Greeting {
   to: number;
   /** Where the sender listens, for peers that do not know it yet. */
   address: string;
+  /**
+   * Of the sender's process, made anew with each start: tells a member that dials again from a second process on a copy
+   * of its directory.
+   */
+  incarnation: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -157,7 +162,7 @@ export interface StoredObject {
 }
 
 function createBaseGreeting(): Greeting {
-  return { clusterId: "", epoch: 0, from: 0, to: 0, address: "", _unknownFields: {} };
+  return { clusterId: "", epoch: 0, from: 0, to: 0, address: "", incarnation: "", _unknownFields: {} };
 }
 
 export const Greeting: MessageFns<Greeting> = {
@@ -176,6 +181,9 @@ export const Greeting: MessageFns<Greeting> = {
     }
     if (message.address !== "") {
       writer.uint32(42).string(message.address);
+    }
+    if (message.incarnation !== "") {
+      writer.uint32(50).string(message.incarnation);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -241,6 +249,14 @@ export const Greeting: MessageFns<Greeting> = {
             message.address = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.incarnation = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -271,6 +287,7 @@ export const Greeting: MessageFns<Greeting> = {
     message.from = object.from ?? 0;
     message.to = object.to ?? 0;
     message.address = object.address ?? "";
+    message.incarnation = object.incarnation ?? "";
     return message;
   },
 };
