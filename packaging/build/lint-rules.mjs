@@ -37,6 +37,7 @@ const edges = [
   "bench/**",
   "test/**",
   "examples/**",
+  "manager/raft/example/**",
   "**/*.test.ts",
   "**/*.mjs",
   "vitest.config.ts",
