@@ -149,6 +149,8 @@ export class Dispatcher implements AsyncDisposable {
     this.#unsubscribe();
     await this.#loop[Symbol.asyncDispose]();
     const farewell = this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
+    // Before the sessions: their end would only read like agents that are away.
+    this.logs.end(farewell);
     for (const session of [...this.#sessions.all()]) this.#sessions.end(session, farewell);
   }
 

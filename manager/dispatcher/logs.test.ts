@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { seededRng } from "../../lib/mod.js";
+import { ClusterError, seededRng } from "../../lib/mod.js";
 import type { ServiceLogsResponse } from "../../proto/gen/flotilla/control/v1/control.js";
 import {
   type LogOptions,
@@ -126,6 +126,19 @@ describe("LogBroker", () => {
     void broker.publish(stream(said(again[0]?.id ?? "", [1, "a"], [3, "c"])));
     await settle();
     expect(texts(got)).toEqual(["a", "b", "c"]);
+  });
+
+  it("tells its readers when agents publish elsewhere: one that follows would wait for ever, and take all nodes for away", async () => {
+    const asked = listen();
+    const { got, ended } = read({ follow: true, sinceMs: 0 });
+    await settle();
+    void broker.publish(stream(said(asked[0]?.id ?? "", [1, "a"])));
+    await settle();
+    broker.end(new ClusterError("not_leader", "another manager leads"));
+    sessions.end(session);
+    await expect(ended).rejects.toMatchObject({ code: "not_leader" });
+    expect(texts(got)).toEqual(["a"]);
+    await expect(read({ follow: true, sinceMs: 0 }).ended).rejects.toMatchObject({ code: "not_leader" });
   });
 
   it("lets a publisher be 64 messages ahead of the reader, however many warnings there were", async () => {

@@ -75,6 +75,8 @@ export class LogBroker {
   readonly #readers = new Map<string, Reader>();
   /** By the id of the subscription that an agent was sent. */
   readonly #bySubscription = new Map<string, { reader: Reader; nodeId: string; subscriptionId: string }>();
+  /** Why nothing is read here any more. */
+  #farewell: ClusterError | undefined;
 
   constructor(store: Store, sessions: Sessions, rng: Rng) {
     this.#store = store;
@@ -89,6 +91,7 @@ export class LogBroker {
     options: LogOptions,
     signal: AbortSignal,
   ): AsyncGenerator<ServiceLogsResponse> {
+    if (this.#farewell !== undefined) throw this.#farewell;
     const id = this.#rng.id();
     const reader: Reader = {
       id,
@@ -123,6 +126,12 @@ export class LogBroker {
       signal.removeEventListener("abort", stop);
       this.#close(reader);
     }
+  }
+
+  /** Agents publish elsewhere from now on: readers are told, and begin again there. */
+  end(farewell: ClusterError): void {
+    this.#farewell = farewell;
+    for (const reader of [...this.#readers.values()]) reader.out.end(farewell);
   }
 
   /** An agent's call; ends early when nobody listens any more. The subscription's random id is its ticket. */
