@@ -29,6 +29,8 @@ export interface Expected {
   readonly term: number;
   readonly number: number;
   outcome: Applied | undefined;
+  /** A snapshot took the place of entries, and its own may have been among them: what became of it is not told any more. */
+  skipped: boolean;
 }
 
 export class RaftMachine {
@@ -44,7 +46,7 @@ export class RaftMachine {
 
   /** Notes what becomes of a transaction of this manager, until `forget`. */
   expect(term: number, number: number): Expected {
-    const expected: Expected = { term, number, outcome: undefined };
+    const expected: Expected = { term, number, outcome: undefined, skipped: false };
     this.#expected.add(expected);
     return expected;
   }
@@ -86,6 +88,7 @@ export class RaftMachine {
           changes.push(this.view.changeTo(table, meta.id, undefined));
     fresh.apply({ revision, changes: [] });
     this.view.takeOver(fresh);
+    for (const expected of this.#expected) expected.skipped = true;
     this.#history.cut({ revision, changes });
   }
 

@@ -93,6 +93,28 @@ test("a write whose answer was lost is acknowledged when the next leader's log h
   }
 });
 
+test("an outcome that a snapshot has swallowed stays unknown: what was made must not be said to be refused", async () => {
+  const { log, members, leader, follower } = trio();
+  const [old, next] = [present(members[0]), present(members[1])];
+  await create(leader, "before");
+  log.fault = "made";
+  const written = codeOf(create(leader, "t1"));
+  await new Promise((resolve) => setImmediate(resolve));
+  // The old leader was away for so long that the new one sends its state instead of the entries.
+  next.catchUp();
+  const chunks = [...follower.machine.snapshot()];
+  await leader.machine.restore(
+    (async function* () {
+      await Promise.resolve();
+      yield* chunks;
+    })(),
+  );
+  old.applied = log.entries.length;
+  log.elect(next);
+  expect(await written).toBe("unknown_outcome");
+  expect(leader.view().tasks.get("t1")).toBeDefined();
+});
+
 test("while no leader follows, an outcome stays unknown, and is said to be after a while", async () => {
   const clock = new FakeClock();
   const log = new FakeLog();
