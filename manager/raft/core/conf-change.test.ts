@@ -82,8 +82,10 @@ describe("a membership change as bytes", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 40 }), (data) => {
         const parsed = parseConfChange(data);
-        if (parsed !== undefined) expect(parseConfChange(encodeConfChange(parsed))).toEqual(parsed);
+        // One way only to write each: what is read is written as it was.
+        if (parsed !== undefined) expect(encodeConfChange(parsed)).toEqual(data);
       }),
+      { examples: [[new Uint8Array([1, 0])], [new Uint8Array([2, 0, 9])], [new Uint8Array([0, 0])]] },
     );
   });
 });

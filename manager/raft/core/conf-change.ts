@@ -64,6 +64,8 @@ export function parseConfChange(data: Uint8Array): ConfChange | undefined {
   const transition = transitions[data[0] ?? transitions.length];
   const count = data[1];
   if (transition === undefined || count === undefined || data.length < 2 + count * 9) return undefined;
+  // Nothing asked and nothing said is no bytes at all.
+  if (count === 0 && data.length === 2) return undefined;
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const changes: { type: ConfChangeType; id: NodeId }[] = [];
   let at = 2;
