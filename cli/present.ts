@@ -72,6 +72,8 @@ function presentCluster(error: ClusterError, command: string): string {
 
 /** What to type next. A violation has its own fix, and a message may name a command already. */
 function way(error: ClusterError, command: string): string {
+  const { next } = error.details;
+  if (next !== undefined) return lines("next", [next]);
   if (error.code === "invalid_argument") return help(command);
   if (error.violations.length > 0 || error.message.includes("flotilla ")) return "";
   return lines("next", nextSteps(error.code, command));

@@ -45,6 +45,7 @@ export async function initCluster(options: InitOptions): Promise<Identity> {
     store,
     etcd,
     nonce,
+    begun: false,
     members: [{ id: 1, name, address, httpAddress, nonce, learner: false }],
   };
   await writeIdentity(dataDir, identity);

@@ -28,6 +28,8 @@ export interface Identity {
   etcd: readonly string[];
   /** Made once, at init or join. */
   nonce: string;
+  /** Whether there is a log: from then on a manager without one is refused, as it has forgotten whom it voted for. */
+  begun: boolean;
   /** The members as they were then; the log and its snapshots tell what became of them. */
   members: readonly Member[];
 }
@@ -174,6 +176,7 @@ function parse(path: string, file: unknown): DataDirState {
       store,
       etcd,
       nonce: textOf(path, file, "nonce"),
+      begun: flagOf(path, file, "begun"),
       members: members.map((member: unknown) => parseMember(path, member)),
     },
   };
@@ -195,6 +198,12 @@ function textOf(path: string, object: Record<string, unknown>, field: string): s
   const value = object[field];
   if (typeof value !== "string" || value === "")
     throw broken(path, `has ${field} ${JSON.stringify(value)} instead of a text`);
+  return value;
+}
+
+function flagOf(path: string, object: Record<string, unknown>, field: string): boolean {
+  const value = object[field];
+  if (typeof value !== "boolean") throw broken(path, `has ${field} ${JSON.stringify(value)} instead of true or false`);
   return value;
 }
 

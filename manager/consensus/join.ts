@@ -99,7 +99,20 @@ function identityFrom({ name, address, httpAddress }: JoinAsk, { nonce }: Joinin
       "failed_precondition",
       `the cluster keeps its objects in ${JSON.stringify(store)}, which this version does not know`,
     );
-  return { clusterId, cluster, memberId: id, name, address, httpAddress, epoch, store, etcd, nonce, members };
+  return {
+    clusterId,
+    cluster,
+    memberId: id,
+    name,
+    address,
+    httpAddress,
+    epoch,
+    store,
+    etcd,
+    nonce,
+    begun: false,
+    members,
+  };
 }
 
 /** One call to one manager, on a connection of its own. */

@@ -15,6 +15,7 @@ export {
   type RestoreOptions,
   restoreCluster,
 } from "./data-dir.js";
+export { explained, isDiskFailure } from "./disk.js";
 export { notLeader } from "./errors.js";
 export { type Identity, markRemoved, readIdentity } from "./identity.js";
 export { lockDataDir } from "./lock.js";

@@ -8,6 +8,7 @@ import { type Clock, ClusterError, type Logger, type Rng, withDeadline } from ".
 import { MemberChange, SnapshotHeader } from "../../proto/gen/flotilla/raft/v1/raft.js";
 import { backupChunks, checkBackup } from "./backup.js";
 import type { Member } from "./consensus.js";
+import { explained } from "./disk.js";
 import type { RecoverOptions, Recovered, RestoreOptions } from "./data-dir.js";
 import { type Identity, raftDirectory, writeIdentity } from "./identity.js";
 import { Members, participants } from "./members.js";
@@ -34,7 +35,7 @@ class Bench implements AsyncDisposable {
   readonly #clock: Clock;
   #node: RaftNode | undefined;
   #waiting: ((message: Message) => void) | undefined;
-  #fatal: ((error: Error) => void) | undefined;
+  #fatal: ((error: unknown) => void) | undefined;
 
   private constructor(members: Members, clock: Clock) {
     this.members = members;
@@ -45,7 +46,7 @@ class Bench implements AsyncDisposable {
     options: { dataDir: string; clock: Clock; rng: Rng; log: Logger },
     id: number,
     members: Members,
-    bootstrap: ConfState | undefined,
+    { bootstrap, begun }: { bootstrap?: ConfState; begun: boolean },
   ): Promise<Bench> {
     const { dataDir, clock, rng, log } = options;
     const bench = new Bench(members, clock);
@@ -55,9 +56,11 @@ class Bench implements AsyncDisposable {
       },
       sendSnapshot: () => Promise.reject(new ClusterError("failed_precondition", "no manager runs")),
     };
+    const directory = raftDirectory(dataDir);
     bench.#node = await RaftNode.open({
       id,
-      directory: raftDirectory(dataDir),
+      directory,
+      begun,
       machine: {
         // The manager that runs here next applies all of it; here only the members matter.
         apply: () => undefined,
@@ -79,8 +82,10 @@ class Bench implements AsyncDisposable {
       tickMs: 3_600_000,
       snapshotEntries: never,
       snapshotBytes: never,
-      onFatal: (error) => bench.#fatal?.(error),
+      onFatal: (error) => bench.#fatal?.(explained(error, dataDir)),
       log,
+    }).catch((error: unknown) => {
+      throw explained(error, dataDir);
     });
     return bench;
   }
@@ -150,7 +155,7 @@ export async function recover(options: RecoverOptions, identity: Identity): Prom
   const { log } = options;
   const { memberId: id } = identity;
   const members = new Members(identity.members, foundingConfState);
-  await using bench = await Bench.open(options, id, members, foundingConfState);
+  await using bench = await Bench.open(options, id, members, { bootstrap: foundingConfState, begun: identity.begun });
   if (options.confirm !== undefined) {
     await bench.applied(bench.node.status().commit);
     await options.confirm(members.all().filter((member) => member.id !== id));
@@ -234,13 +239,14 @@ export async function restore(options: RestoreOptions): Promise<Identity> {
     store: "raft",
     etcd: [],
     nonce: rng.id(),
+    begun: true,
     members: [],
   };
   const self = selfOf(identity);
   const members = new Members([], nobodyYet);
   const snapshot = { index: 1, term: 1, confState: foundingConfState };
   {
-    await using bench = await Bench.open(options, 1, members, undefined);
+    await using bench = await Bench.open(options, 1, members, { begun: false });
     const message: MessageOf<"MsgSnap"> = { type: "MsgSnap", from: pretender, to: 1, term: 1, snapshot };
     await bench.node.receiveSnapshot(
       message,

@@ -1,14 +1,15 @@
 // The managers' consensus on raft-ts: one node of the log, who the members are, and whose turn it is to lead.
 
 import type { UntypedServiceImplementation } from "@grpc/grpc-js";
-import { RaftError, RaftNode } from "raft-ts/node";
+import { RaftError, RaftNode, type RaftNodeOptions } from "raft-ts/node";
 import { type Clock, ClusterError, type Logger, messageOf, type Rng, withDeadline } from "../../lib/mod.js";
 import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
 import type { JoinRequest, JoinResponse } from "../../proto/gen/flotilla/raft/v1/raft.js";
 import type { Handlers } from "../rpc/mod.js";
 import type { Consensus, Member, StoreMachine, Tenure } from "./consensus.js";
 import { fromRaftError, notLeader } from "./errors.js";
-import { type Identity, raftDirectory } from "./identity.js";
+import { explained } from "./disk.js";
+import { type Identity, raftDirectory, writeIdentity } from "./identity.js";
 import { Machine } from "./machine.js";
 import { Members } from "./members.js";
 import { Membership } from "./membership.js";
@@ -23,6 +24,10 @@ export const entryBytesMax = 2 * 1024 * 1024;
 const twiceMsMax = 5_000;
 /** How long this manager waits, as one that has just begun to lead, before it answers a question about members. */
 const tenureMsMax = 3_000;
+/** How often a leader looks whether its disk is full; refused writes make it look at once. */
+const diskLookMs = 1_000;
+/** Between two attempts to make another one the leader for it: where all disks are full, it would go round. */
+const diskHandOverMs = 30_000;
 
 export interface ConsensusOptions {
   identity: Identity;
@@ -55,6 +60,9 @@ export class RaftConsensus implements Consensus {
   /** Why, for good. */
   #removed: string | undefined;
   #closed = false;
+  #cancelDiskLook: (() => void) | undefined;
+  /** When this leader last began to hand over for its full disk, on the monotonic clock, and whether it does right now. */
+  #disk = { handedOverMs: Number.NEGATIVE_INFINITY, handingOver: false };
 
   /** Reads the log; the store's machine is restored from the newest snapshot before this resolves. */
   static async open(options: ConsensusOptions): Promise<RaftConsensus> {
@@ -103,7 +111,7 @@ export class RaftConsensus implements Consensus {
 
   async #open(): Promise<void> {
     const { identity, dataDir, machine, clock, rng, log, onFatal, tickMs, snapshotEntries } = this.#options;
-    const node = await RaftNode.open({
+    const options: RaftNodeOptions = {
       id: identity.memberId,
       directory: raftDirectory(dataDir),
       machine: new Machine(this.#members, machine, () => this.#membersChanged()),
@@ -115,7 +123,8 @@ export class RaftConsensus implements Consensus {
       log,
       ...(tickMs === undefined ? {} : { tickMs }),
       ...(snapshotEntries === undefined ? {} : { snapshotEntries }),
-    });
+    };
+    const node = await this.#begin(options);
     this.#node = node;
     this.#transport.attach(node);
     this.#membersChanged();
@@ -125,6 +134,44 @@ export class RaftConsensus implements Consensus {
       this.#tenures.lead(leading ? term : undefined);
       this.#changed();
     });
+    this.#lookAtDisk();
+  }
+
+  /** A leader whose disk is full makes another one the leader, whose disk may have room. */
+  #lookAtDisk(): void {
+    const { clock, log, identity } = this.#options;
+    this.#cancelDiskLook?.();
+    if (this.#closed) return;
+    this.#cancelDiskLook = clock.after(diskLookMs, () => this.#lookAtDisk());
+    const { role, diskProblem } = this.#opened().status();
+    const others = this.#members.confState.voters.filter((id) => id !== identity.memberId);
+    const nowMs = clock.monotonic();
+    if (role !== "leader" || diskProblem === undefined || others.length === 0) return;
+    if (this.#disk.handingOver || nowMs - this.#disk.handedOverMs < diskHandOverMs) return;
+    this.#disk = { handedOverMs: nowMs, handingOver: true };
+    log.warn({ problem: diskProblem }, "this leader's disk is full: another manager is to lead");
+    this.#membership
+      .transferAnyway()
+      .catch((error: unknown) =>
+        log.warn({ error: messageOf(error) }, "nobody else could be made the leader: writes are refused meanwhile"),
+      )
+      .finally(() => {
+        this.#disk.handingOver = false;
+      });
+  }
+
+  /** The first time, the log is made before it is written down that there is one, and that before anybody hears of it. */
+  async #begin(options: RaftNodeOptions): Promise<RaftNode> {
+    const { identity, dataDir } = this.#options;
+    try {
+      if (!identity.begun) {
+        await RaftNode.begin(options);
+        await writeIdentity(dataDir, { ...identity, begun: true });
+      }
+      return await RaftNode.open({ ...options, begun: true });
+    } catch (error) {
+      throw explained(error, dataDir);
+    }
   }
 
   get clusterId(): string {
@@ -161,7 +208,7 @@ export class RaftConsensus implements Consensus {
     return () => this.#listeners.delete(listener);
   }
 
-  health(): { ready: boolean; message: string } {
+  health(): { ready: boolean; message: string; readable?: boolean } {
     if (this.#removed !== undefined)
       return { ready: false, message: `this manager is not of the cluster any more: ${this.#removed}` };
     const { applied, commit, term, diskProblem } = this.#opened().status();
@@ -182,7 +229,7 @@ export class RaftConsensus implements Consensus {
         : { ready: true, message: "in consensus" };
     return diskProblem === undefined
       ? { ready: true, message: "in consensus" }
-      : { ready: false, message: diskProblem };
+      : { ready: false, message: diskProblem, readable: true };
   }
 
   async propose(data: Uint8Array): Promise<unknown> {
@@ -254,6 +301,7 @@ export class RaftConsensus implements Consensus {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    this.#cancelDiskLook?.();
     this.#membership.close();
     this.#tenures.close();
     await this.#node?.close();
@@ -302,6 +350,14 @@ export class RaftConsensus implements Consensus {
 
   #fromRaft(error: unknown): unknown {
     const known = fromRaftError(error, (id) => this.#members.get(id)?.address);
+    if (error instanceof RaftError && error.code === "disk-full") {
+      this.#lookAtDisk();
+      const { id, name, address } = this.self;
+      const whose = `manager ${id} (${name}, ${address}), which leads: ${error.message}`;
+      return this.#disk.handingOver
+        ? new ClusterError("unavailable", `another manager is about to lead instead of ${whose}`, { cause: error })
+        : new ClusterError("resource_exhausted", whose, { cause: error });
+    }
     if (known instanceof ClusterError && known.code === "unavailable" && this.#leaderId === 0 && !this.#closed)
       return new ClusterError("unavailable", this.health().message, { cause: error });
     return known;

@@ -18,7 +18,8 @@ export interface Leadership {
   tenure(): Tenure | undefined;
   /** After every change of leader or tenure. Returns how to stop it. */
   onChange(listener: () => void): () => void;
-  health(): { ready: boolean; message: string };
+  /** `readable`: although it is not ready for everything, as with a full disk, reads are answered. */
+  health(): { ready: boolean; message: string; readable?: boolean };
 }
 
 /** Why this manager writes nothing: `not_leader` when another one does, `unavailable` when none is known to. */

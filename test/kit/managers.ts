@@ -25,6 +25,8 @@ export interface ManagersOptions {
   env?: Readonly<Record<string, string>>;
   /** Where the directories are; default a new folder that goes at the end. */
   directory?: string;
+  /** Whose addresses they have, one each: those run on them no more, or not yet. Default new ones. */
+  inPlaceOf?: readonly Pick<ManagerProcess, "address" | "httpAddress">[];
 }
 
 export class ManagerProcess {
@@ -36,6 +38,7 @@ export class ManagerProcess {
   readonly #args: readonly string[];
   readonly #env: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
+  #exit: Promise<number | null> | undefined;
 
   constructor(options: {
     name: string;
@@ -58,8 +61,8 @@ export class ManagerProcess {
     return this.#child !== undefined;
   }
 
-  /** Starts the process; with `join` it becomes a member if it is none. */
-  start(join: readonly string[] = []): void {
+  /** Starts the process; with `join` it becomes a member if it is none. `env` is for this run. */
+  start(join: readonly string[] = [], env: Readonly<Record<string, string>> = {}): void {
     if (this.#child !== undefined) throw new Error(`${this.name} runs`);
     const output = openSync(this.logFile, "a", 0o600);
     try {
@@ -71,11 +74,14 @@ export class ManagerProcess {
           ...(join.length > 0 ? ["--join", join.join(",")] : []),
           ...this.#args,
         ],
-        { stdio: ["ignore", output, output], env: { ...process.env, ...this.#env } },
+        { stdio: ["ignore", output, output], env: { ...process.env, ...this.#env, ...env } },
       );
       this.#child = child;
-      child.on("exit", () => {
-        if (this.#child === child) this.#child = undefined;
+      this.#exit = new Promise((resolve) => {
+        child.on("exit", (code) => {
+          if (this.#child === child) this.#child = undefined;
+          resolve(code);
+        });
       });
     } finally {
       closeSync(output);
@@ -93,12 +99,18 @@ export class ManagerProcess {
     await gone;
   }
 
-  /** Resolves with the exit code when it ends by itself. */
-  async ended(): Promise<number | null> {
-    const child = this.#child;
-    if (child === undefined) throw new Error(`${this.name} does not run`);
-    const [code] = (await once(child, "exit")) as [number | null];
-    return code;
+  /** The exit code of the process that was started last, once it ended by itself. */
+  async ended(withinMs = 60_000): Promise<number | null> {
+    if (this.#exit === undefined) throw new Error(`${this.name} was never started`);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`${this.name} does not end:\n${this.log().slice(-2_000)}`)), withinMs);
+    });
+    try {
+      return await Promise.race([this.#exit, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   pause(): void {
@@ -129,13 +141,13 @@ export class Managers implements AsyncDisposable {
   static async prepare(options: ManagersOptions): Promise<Managers> {
     const owned = options.directory === undefined;
     const directory = options.directory ?? (await mkdtemp(join(tmpdir(), "flotilla-managers-")));
-    const ports = await freePorts(options.count * 2);
+    const ports = (await freePorts(options.count * 2)).map((port) => `127.0.0.1:${port}`);
     const members = Array.from({ length: options.count }, (_, i) => {
-      const [grpc, http] = [ports[i * 2], ports[i * 2 + 1]];
+      const { address = ports[i * 2] ?? "", httpAddress = ports[i * 2 + 1] ?? "" } = options.inPlaceOf?.[i] ?? {};
       return new ManagerProcess({
         name: `m${i + 1}`,
-        address: `127.0.0.1:${grpc}`,
-        httpAddress: `127.0.0.1:${http}`,
+        address,
+        httpAddress,
         directory,
         args: options.args ?? [],
         env: options.env ?? {},

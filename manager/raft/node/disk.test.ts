@@ -153,7 +153,8 @@ test("a process that was killed and that nobody asked about has no directory any
     const [line] = (await once(parent.stdout, "data")) as [Buffer];
     const pid = Number(line.toString());
     const fields = () =>
-      fs.readFileSync(`/proc/${pid}/stat`, "utf8")
+      fs
+        .readFileSync(`/proc/${pid}/stat`, "utf8")
         .replace(/^.*\) /s, "")
         .split(" ");
     while (fields()[0] !== "Z") await new Promise((resolve) => setTimeout(resolve, 10));

@@ -2,7 +2,7 @@
 // of another boot or in another container with the same pids, does not stand in the way.
 
 import { join } from "node:path";
-import { errorCode, type FileSystem } from "./file-system.js";
+import { DiskError, errorCode, type FileSystem } from "./file-system.js";
 
 export const lockFile = "lock";
 
@@ -24,7 +24,7 @@ export function lockDirectory(fs: FileSystem, directory: string): () => void {
   const mine = owner(fs, process.pid);
   for (let attempt = 0; attempt < 3; attempt++) {
     try {
-      const fd = fs.openSync(path, "wx");
+      const fd = fs.openSync(path, "wx", 0o600);
       try {
         fs.writeSync(fd, mine);
       } finally {
@@ -32,7 +32,7 @@ export function lockDirectory(fs: FileSystem, directory: string): () => void {
       }
       return () => release(fs, path, mine);
     } catch (error) {
-      if (errorCode(error) !== "EEXIST") throw error;
+      if (errorCode(error) !== "EEXIST") throw new DiskError("write", path, error);
     }
     takeAway(fs, directory, path);
   }

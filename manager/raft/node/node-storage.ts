@@ -18,15 +18,17 @@ const fullRetryMs = 5_000;
 /** A log that can't be used as it is: the message says why and what to do. */
 export class LogRefusedError extends Error {
   override name = "LogRefusedError";
-  readonly reason: string;
+  /** What is wrong, without the advice that the message ends with. */
+  readonly problem: string;
   /** What to do. */
   readonly fix: string;
   /** Whether this copy is lost for good: the node has to join anew, under a new id. */
   readonly lost: boolean;
 
   constructor(directory: string, { reason, fix, lost }: Refused) {
-    super(`the log in ${directory} is refused: ${reason}. ${fix}`);
-    this.reason = reason;
+    const problem = `the log in ${directory} is refused: ${reason}`;
+    super(`${problem}. ${fix}`);
+    this.problem = problem;
     this.fix = fix;
     this.lost = lost;
   }

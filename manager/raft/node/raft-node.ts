@@ -94,7 +94,7 @@ export class RaftNode implements AsyncDisposable {
     });
     const { term, lead, role } = raw.status();
     this.#now = { term, lead, role };
-    this.#driver = new Driver(raw, this.#host());
+    this.#driver = new Driver(raw, this.#host(), { stallTicks: 4 * electionTick });
     this.#reads = new Reads({
       monotonic: () => clock.monotonic(),
       retryMs: 2 * heartbeatTick * options.tickMs,
@@ -214,7 +214,11 @@ export class RaftNode implements AsyncDisposable {
 
   /** Entries for which a full disk has no room are dropped, as a network may: the leader sends them again. */
   #takes(message: Message): boolean {
-    if (message.type !== "MsgApp" || message.entries.length === 0) {
+    // Without a new leader's empty entry nobody could read; like changes of the members, it is rare and small.
+    if (
+      message.type !== "MsgApp" ||
+      message.entries.every(({ type, data }) => type !== "normal" || data.length === 0)
+    ) {
       return true;
     }
     for (const { data } of message.entries) {

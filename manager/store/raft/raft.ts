@@ -67,7 +67,7 @@ class EmbeddedStore implements RaftStore {
     this.#log = log;
   }
 
-  health(): { ready: boolean; message: string } {
+  health(): { ready: boolean; message: string; readable?: boolean } {
     if (this.#closing.signal.aborted) return { ready: false, message: "raft: closed" };
     return this.#log?.health() ?? { ready: false, message: "raft: starting" };
   }
@@ -100,7 +100,8 @@ class EmbeddedStore implements RaftStore {
       signal?.throwIfAborted();
       if (this.#closing.signal.aborted) throw closed();
       const log = this.#log;
-      if (this.health().ready && (log?.leader()?.id !== log?.self.id || log?.tenure() !== undefined)) return;
+      const { ready, readable } = this.health();
+      if ((ready || readable === true) && (log?.leader()?.id !== log?.self.id || log?.tenure() !== undefined)) return;
       // Nobody tells when the log is attached or this manager has caught up.
       await newsOf(log, this.#clock, lookEveryMs, signal, this.#closing.signal);
     }
