@@ -88,7 +88,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     describe: () => describe(engine, options, agentVersion),
     onSession: (host, managers) => {
       supervisor.configure(host, managers);
-      keeper.assign(host.node.spec.role);
+      keeper.assign(host.node.spec.role, managers);
     },
     onAssignments: (message) => spread(message, supervisor, steering),
     statuses: () => supervisor.statuses(),

@@ -14,6 +14,7 @@ let dir: string;
 let controller: AbortController;
 let running: Promise<void>;
 let port: number;
+const members = ["10.0.0.1:7400", "10.0.0.2:7400"];
 
 /** Writes its flags down, listens, and ends when asked to by a file. */
 const program = `
@@ -70,7 +71,7 @@ function begin(): ManagerKeeper {
     hostname: "h9",
     address: `127.0.0.1:${port}`,
     httpAddress: "127.0.0.1:1",
-    managers: () => ["10.0.0.1:7400", "10.0.0.2:7400"],
+    managers: () => members,
     clock: systemClock,
     rng: systemRng,
     log: silentLogger,
@@ -82,7 +83,7 @@ function begin(): ManagerKeeper {
 test("a promoted node gets a manager that joins the others, and it outlives the agent", async () => {
   const keeper = begin();
   expect(await starts()).toEqual([]);
-  keeper.assign(NodeRole.MANAGER);
+  keeper.assign(NodeRole.MANAGER, members);
   await eventually("it runs", listening);
   expect(await starts()).toEqual([
     [
@@ -95,14 +96,14 @@ test("a promoted node gets a manager that joins the others, and it outlives the 
   expect(await listening()).toBe(true);
   // The next agent finds it and starts no second one.
   controller = new AbortController();
-  begin().assign(NodeRole.MANAGER);
+  begin().assign(NodeRole.MANAGER, members);
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(await starts()).toHaveLength(1);
 });
 
 test("a manager that ends is started again; a removed one begins with an empty directory", async () => {
   const keeper = begin();
-  keeper.assign(NodeRole.MANAGER);
+  keeper.assign(NodeRole.MANAGER, members);
   await eventually("it runs", listening);
   await mkdir(join(dir, "manager"), { recursive: true });
   await writeFile(join(dir, "manager", "removed"), "");
@@ -116,11 +117,26 @@ test("a manager that ends is started again; a removed one begins with an empty d
 
 test("a demoted node's manager is not started again", async () => {
   const keeper = begin();
-  keeper.assign(NodeRole.MANAGER);
+  keeper.assign(NodeRole.MANAGER, members);
   await eventually("it runs", listening);
-  keeper.assign(NodeRole.WORKER);
+  keeper.assign(NodeRole.WORKER, members);
   await rm(join(dir, "live"));
   await eventually("it ended", async () => !(await listening()));
   await new Promise((resolve) => setTimeout(resolve, 1_500));
+  expect(await starts()).toHaveLength(1);
+});
+
+test("a member of this address that somebody else runs is not replaced while it is down, as at a reboot", async () => {
+  const keeper = begin();
+  const all = [...members, `127.0.0.1:${port}`];
+  keeper.assign(NodeRole.MANAGER, all);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(await starts()).toEqual([]);
+  // The one that was started here is: its directory is here.
+  await mkdir(join(dir, "manager"));
+  await writeFile(join(dir, "manager", "manager.json"), "{}");
+  keeper.assign(NodeRole.WORKER, all);
+  keeper.assign(NodeRole.MANAGER, all);
+  await eventually("it runs", listening);
   expect(await starts()).toHaveLength(1);
 });

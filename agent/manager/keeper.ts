@@ -1,5 +1,6 @@
 // Keeps the manager of a promoted node running. It never ends one: a demoted manager is taken out by the others, hears
-// of it from them and ends by itself, so that no agent's mistake can cost the managers their quorum.
+// of it from them and ends by itself, so that no agent's mistake can cost the managers their quorum. Nor does it start
+// one in the place of a member that somebody else runs on this host: that one would be taken out for it.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { access, mkdir, rename, rm } from "node:fs/promises";
@@ -34,6 +35,10 @@ const goodMs = 60_000;
 export class ManagerKeeper {
   readonly #options: ManagerKeeperOptions;
   #role: NodeRole = NodeRole.UNSPECIFIED;
+  /** As the last session message named them. */
+  #members: readonly string[] = [];
+  /** Whether it was said that this host's manager is another's. */
+  #said = false;
   #child: ChildProcess | undefined;
   #wake: () => void = () => undefined;
 
@@ -41,8 +46,9 @@ export class ManagerKeeper {
     this.#options = options;
   }
 
-  /** What the managers want this node to be, as each session says. */
-  assign(role: NodeRole): void {
+  /** What the managers want this node to be, and where they are, as each session says. */
+  assign(role: NodeRole, members: readonly string[]): void {
+    this.#members = members;
     if (role === this.#role) return;
     this.#role = role;
     this.#wake();
@@ -56,7 +62,17 @@ export class ManagerKeeper {
     while (!signal.aborted) {
       let waitMs = lookMs;
       // One that listens there is the manager of this host, whoever started it.
-      if (this.#role === NodeRole.MANAGER && this.#child === undefined && !(await listens(address))) {
+      const isMissing = this.#role === NodeRole.MANAGER && this.#child === undefined && !(await listens(address));
+      if (isMissing && (await this.#isAnothers())) {
+        if (!this.#said)
+          log.warn(
+            { address },
+            "the manager of this host is down, and was not started here: whoever runs it has to start it; " +
+              "to have one started here instead, take it out first with flotilla cluster leave ADDRESS",
+          );
+        this.#said = true;
+      } else if (isMissing) {
+        this.#said = false;
         if (startedMs !== 0 && clock.monotonic() - startedMs < goodMs) failures += 1;
         else failures = 0;
         if (failures > 0) await pause(clock, backoffMs(retry, failures, rng), signal);
@@ -74,6 +90,14 @@ export class ManagerKeeper {
       }
       await this.#woken(waitMs, signal);
     }
+  }
+
+  /** Whether a member has this address whose directory is not the one that is kept here. */
+  async #isAnothers(): Promise<boolean> {
+    const { address, dataDir } = this.#options;
+    const directory = join(dataDir, "manager");
+    if (!this.#members.includes(address)) return false;
+    return !(await isThere(join(directory, "manager.json"))) || (await isThere(join(directory, "removed")));
   }
 
   async #start(): Promise<void> {
@@ -108,12 +132,8 @@ export class ManagerKeeper {
 
   /** What a removed manager left can never be used again; the last one's is kept, should somebody want to look. */
   async #setAside(directory: string): Promise<void> {
-    try {
-      await access(join(directory, "removed"));
-    } catch {
-      // There is no mark: a manager's directory, or none.
-      return;
-    }
+    // Without the mark it is a manager's directory, or none.
+    if (!(await isThere(join(directory, "removed")))) return;
     const aside = `${directory}.removed`;
     await rm(aside, { recursive: true, force: true });
     await rename(directory, aside);
@@ -126,6 +146,16 @@ export class ManagerKeeper {
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
     return pause(this.#options.clock, ms, controller.signal).finally(() => signal.removeEventListener("abort", stop));
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await access(path);
+    return true;
+  } catch {
+    // One that cannot be looked at is none that can be used.
+    return false;
   }
 }
 
