@@ -224,6 +224,18 @@ export class RawNode {
     return ready;
   }
 
+  /**
+   * Heartbeats and their answers, of the term that the last Ready told: of what is durable they say no more than that
+   * term. So they need not wait for advance(); what is taken here is not in the next Ready.
+   */
+  takeHeartbeats(): readonly Message[] {
+    const r = this.#r;
+    if (r.term !== this.#term || !r.messages.some(isHeartbeat)) return [];
+    const taken = r.messages.filter(isHeartbeat);
+    r.messages = r.messages.filter((m) => !isHeartbeat(m));
+    return taken;
+  }
+
   /** What the last Ready asked for is durable, and its committed entries are handed to the application. */
   advance(): void {
     const done = this.#underWay;
@@ -279,4 +291,13 @@ export class RawNode {
   get confState(): ConfState {
     return this.#r.tracker.conf;
   }
+
+  /** Now; what a Ready tells may be behind. */
+  get leads(): boolean {
+    return this.#r.role === "leader";
+  }
+}
+
+function isHeartbeat({ type }: Message): boolean {
+  return type === "MsgHeartbeat" || type === "MsgHeartbeatResp";
 }

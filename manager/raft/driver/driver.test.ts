@@ -463,6 +463,103 @@ describe("leadership", () => {
   });
 });
 
+describe("a disk that is slow", () => {
+  function three(): [Node, Node, Node] {
+    const [leader, one, two] = leaderOf([1, 2, 3], { stallTicks: 30 });
+    if (one === undefined || two === undefined) {
+      throw new Error("no followers");
+    }
+    return [leader, one, two];
+  }
+
+  function tick(ticks: number, ...nodes: Node[]): void {
+    for (let n = 0; n < ticks; n++) {
+      for (const node of nodes) {
+        node.driver.tick();
+      }
+      settle(...nodes);
+    }
+  }
+
+  test("costs no leader its place while one write lasts longer than an election timeout", () => {
+    const nodes = three();
+    const [leader, one, two] = nodes;
+    for (const node of nodes) {
+      node.auto = false;
+    }
+    const { term } = leader.driver.raw.status();
+    leader.driver.propose(bytes("a"));
+    // The followers write it, too, and their disks are as slow.
+    settle(...nodes);
+    expect(nodes.map((node) => node.driver.writing)).toEqual([true, true, true]);
+    tick(29, ...nodes);
+    expect(nodes.map((node) => node.driver.raw.status())).toEqual(
+      nodes.map(() => expect.objectContaining({ lead: 1, term })),
+    );
+    expect(leader.storage.lastIndex()).toBe(2);
+    for (const node of [leader, one, two]) {
+      node.auto = true;
+      node.driver.persisted();
+    }
+    settle(...nodes);
+    tick(1, ...nodes);
+    expect(nodes.map((node) => node.driver.appliedIndex)).toEqual([2, 2, 2]);
+  });
+
+  test("acknowledges nothing before its time", () => {
+    const nodes = three();
+    const [leader, one, two] = nodes;
+    one.auto = false;
+    two.auto = false;
+    leader.driver.propose(bytes("a"));
+    settle(...nodes);
+    one.asked();
+    tick(20, ...nodes);
+    expect(new Set(one.asked())).toEqual(new Set(["send MsgHeartbeatResp→1"]));
+    expect(leader.driver.raw.status().commit).toBe(1);
+  });
+
+  test("that hangs makes way for another leader, and who led is told at once", () => {
+    const nodes = three();
+    const [leader, one, two] = nodes;
+    leader.auto = false;
+    leader.driver.propose(bytes("a"));
+    settle(...nodes);
+    const { term } = leader.driver.raw.status();
+    for (let n = 0; n < 60; n++) {
+      leader.driver.tick();
+      one.driver.tick();
+      if (n % 2 === 0) {
+        // Its clock is slower: with no chance in these tests two would campaign together for ever.
+        two.driver.tick();
+      }
+      settle(...nodes);
+    }
+    expect(leader.driver.writing).toBe(true);
+    expect(leader.leaderships.at(-1)).toEqual({ term, lead: 0, role: "follower" });
+    const { lead } = one.driver.raw.status();
+    expect([2, 3]).toContain(lead);
+    leader.driver.persisted();
+    leader.auto = true;
+    tick(5, ...nodes);
+    expect(leader.leaderships.at(-1)).toMatchObject({ lead, role: "follower" });
+  });
+
+  test("shows no term before it is durable", () => {
+    const node = new Node(2, voters(1, 2, 3));
+    node.auto = false;
+    const heartbeat: Message = { type: "MsgHeartbeat", from: 1, to: 2, term: 7, commit: 0, readId: 0 };
+    node.driver.receive(heartbeat);
+    node.driver.flush();
+    node.driver.receive(heartbeat);
+    node.driver.tick();
+    node.driver.flush();
+    expect(node.asked()).toEqual(["persist "]);
+    node.driver.persisted();
+    expect(node.asked()).toEqual(["send MsgHeartbeatResp→1", "send MsgHeartbeatResp→1"]);
+  });
+});
+
 describe("a host that is wrong", () => {
   test("is told so", () => {
     const [node] = leaderOf([1]);

@@ -5,11 +5,13 @@
 //   2. the rest of what others may rely on (acknowledgements, votes, refusals) waits for persisted();
 //   3. what is committed is applied in the log's order as soon as it is durable here, also while later entries are
 //      being written; membership changes come into force in between, at their place;
-//   4. reads wait until what they must see is applied.
+//   4. reads wait until what they must see is applied;
+//   5. while a write is under way, heartbeats and their answers still go out, so that a slow disk costs no leader its
+//      place; a disk that hangs does, after `stallTicks`.
 // One write and one application are under way at most. What arrives during a write forms the next Ready, so batches
 // grow with the load and need no timer.
 
-import { decodeConfChange, RaftInvariantError } from "../core/mod.js";
+import { decodeConfChange, nobody, RaftInvariantError } from "../core/mod.js";
 import type {
   ConfChange,
   Entry,
@@ -31,15 +33,19 @@ export interface DriverLimits {
   backlogBytes: number;
   /** Confirmed reads that wait for the state machine; beyond it they are dropped, and their askers ask again. */
   heldReads: number;
+  /** Ticks of one write after which this node falls silent: others then lead, or count it as gone. */
+  stallTicks: number;
 }
 
-const defaultLimits: DriverLimits = { backlogBytes: 64 << 20, heldReads: 10_000 };
+const defaultLimits: DriverLimits = { backlogBytes: 64 << 20, heldReads: 10_000, stallTicks: 40 };
 
 /** What is to be applied, in order. */
 type Work = { snapshot: SnapshotMeta } | { entries: readonly Entry[] };
 
 interface Written {
   batch: Batch;
+  /** The term or the vote changes with it: until it is durable nobody may know. */
+  votes: boolean;
   /** Absent for a commit alone, which is of no Ready. */
   ready: Ready | undefined;
   /** Sent once it is durable. */
@@ -54,6 +60,8 @@ export class Driver {
   readonly #limits: DriverLimits;
   /** The Ready that is being made durable. */
   #writing: Written | undefined;
+  /** For how long it is. */
+  #writingTicks = 0;
   #work: Work[] = [];
   #backlogBytes = 0;
   /** The state machine is at work: up to which entry it was told, and which one counts as applied then. */
@@ -109,6 +117,7 @@ export class Driver {
 
   tick(): void {
     this.raw.tick();
+    this.#writingTicks++;
     if (this.#unwritten !== undefined && this.#writing === undefined && !this.raw.hasReady()) {
       this.#writeCommit(false);
     }
@@ -193,9 +202,12 @@ export class Driver {
     this.#run();
   }
 
-  /** Does what the steps since the last call ask for, except while a write is under way: then it follows that. */
+  /** Does what the steps since the last call ask for; while a write is under way most of it follows that. */
   flush(): void {
     this.#run();
+    if (this.#writing !== undefined) {
+      this.#meanwhile(this.#writing);
+    }
   }
 
   get #backlogged(): boolean {
@@ -217,6 +229,22 @@ export class Driver {
       } while (this.#applyNext());
     } finally {
       this.#running = false;
+    }
+  }
+
+  /** What a slow disk must not hold up: that a leader is there, that others hear it, that it leads no more. */
+  #meanwhile({ votes }: Written): void {
+    if (this.#soft.role === "leader" && !this.raw.leads) {
+      // The next Ready tells whom it follows, and in which term.
+      this.#soft = { lead: nobody, role: "follower" };
+      this.#host.leadership({ term: this.#term, ...this.#soft });
+    }
+    if (votes || this.#writingTicks > this.#limits.stallTicks) {
+      return;
+    }
+    const messages = this.raw.takeHeartbeats();
+    if (messages.length > 0) {
+      this.#host.send(messages);
     }
   }
 
@@ -250,12 +278,13 @@ export class Driver {
       batch.hardState = state;
     }
     this.#unwritten = undefined;
-    this.#writing = { batch, ready, messages: late, committed: committedEntries.slice(durable) };
+    this.#writing = { batch, votes, ready, messages: late, committed: committedEntries.slice(durable) };
+    this.#writingTicks = 0;
     this.#host.persist(batch);
   }
 
   /** What may be done once the Ready is durable. */
-  #finish({ ready, messages, committed }: Omit<Written, "batch">): void {
+  #finish({ ready, messages, committed }: Omit<Written, "batch" | "votes">): void {
     if (messages.length > 0) {
       this.#host.send(messages);
     }
@@ -274,7 +303,8 @@ export class Driver {
   #writeCommit(mustSync: boolean): void {
     this.#unwritten = undefined;
     const batch: Batch = { entries: [], hardState: this.#hard, mustSync };
-    this.#writing = { batch, ready: undefined, messages: [], committed: [] };
+    this.#writing = { batch, votes: false, ready: undefined, messages: [], committed: [] };
+    this.#writingTicks = 0;
     this.#host.persist(batch);
   }
 
