@@ -148,8 +148,11 @@ export const steps: readonly Step[] = [
         const written = since();
         const tasks = await cluster.eventually(30_000, () => running(cluster, REPLICAS + 1));
         const ready = since();
-        const { leader } = await cluster.json<Managers>(["cluster", "status"]);
-        if (leader === null || leader.name === `h${n}`) throw new NotSeen(`no other manager than h${n} leads`);
+        const leader = await cluster.eventually(30_000, async () => {
+          const { leader } = await cluster.json<Managers>(["cluster", "status"]);
+          if (leader === null || leader.name === `h${n}`) throw new NotSeen(`no other manager than h${n} leads`);
+          return leader;
+        });
         saw(
           `${leader.name} leads; the write was taken ${written} after the kill, task ${tasks.length} ready after ${ready}`,
         );
