@@ -232,6 +232,30 @@ describe("a leader that is removed", () => {
     expect(n.raw(2).confState).toEqual(confOf([2, 3]));
   });
 
+  it("tells the one that is left that it is alone, though it never heard of the commit and has not every entry", () => {
+    const n = new Network([1, 2]);
+    n.elect(1);
+    // What 2 gets is the removal alone: neither the entry behind it nor that it is committed.
+    n.cut((m) => m.type === "MsgApp" && (m.commit > 1 || m.prevIndex > 1));
+    expect(n.raw(1).proposeConfChange(change([remove(1)]))).toBeUndefined();
+    n.work(1);
+    expect(n.raw(1).propose(bytes("only on 1"))).toBeUndefined();
+    n.settle();
+    expect(n.raw(1).confState).toEqual(confOf([2]));
+    expect(n.raw(2).confState).toEqual(confOf([1, 2]));
+    // As long as 1 is away one of two is no majority.
+    n.isolate(1);
+    n.tickAll(60);
+    expect(n.raw(2).status()).toMatchObject({ role: "pre-candidate", commit: 1 });
+    n.heal();
+    n.tickAll(40);
+    expect(n.raw(2).status().role).toBe("leader");
+    expect(n.raw(2).confState).toEqual(confOf([2]));
+    n.isolate(1);
+    n.propose(2, "alone");
+    expect(n.of(2).applied).toEqual(["alone"]);
+  });
+
   it("goes on where it is to, and does not count", () => {
     const n = new Network([1, 2, 3], { stepDownOnRemoval: false });
     n.elect(1);

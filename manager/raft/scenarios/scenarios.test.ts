@@ -20,7 +20,7 @@ const names = [
   ...["disruptive_follower", "leader_transfer_with_writes", "fast_rejection", "bounded_growth_under_partition"],
   ...["removed_node_elects_nobody", "re_election", "many_elections", "no_agreement_without_majority"],
   ...["concurrent_proposals", "rejoin", "long_back_up", "idle_message_count", "persistence_restart_orders", "churn"],
-  ...["snapshot_install_with_loss_and_crashes", "removed_node_with_old_disk"],
+  ...["snapshot_install_with_loss_and_crashes", "removed_node_with_old_disk", "two_to_one_leader_leaves"],
 ];
 
 test("the files are those of the list", () => {
