@@ -422,6 +422,60 @@ describe("the order of applying", () => {
   });
 });
 
+describe("what waits for the state machine", () => {
+  test("counts also where the core has not handed it out", () => {
+    const [node] = leaderOf([1], { backlogBytes: 2 << 20 });
+    node.auto = false;
+    const large = "a".repeat(600 << 10);
+    for (let n = 0; n < 4; n++) {
+      expect(node.driver.propose(bytes(large))).toBeUndefined();
+    }
+    node.driver.flush();
+    node.driver.persisted();
+    expect(node.driver.propose(bytes("b"))).toBe("too-much-pending");
+    while (node.driver.appliedIndex < 5) {
+      node.applied();
+    }
+    expect(node.driver.propose(bytes("b"))).toBeUndefined();
+  });
+
+  test("is dropped for a snapshot that has it all, as are older snapshots", () => {
+    const node = new Node(2, voters());
+    const snapshot = (index: number): Message => ({
+      type: "MsgSnap",
+      from: 1,
+      to: 2,
+      term: 3,
+      snapshot: { index, term: 2, confState: voters(1, 2, 3) },
+    });
+    node.auto = false;
+    const take = (message: Message): void => {
+      node.driver.receive(message);
+      node.driver.flush();
+      node.driver.persisted();
+    };
+    take(snapshot(20));
+    take({
+      type: "MsgApp",
+      from: 1,
+      to: 2,
+      term: 3,
+      prevIndex: 20,
+      prevTerm: 2,
+      commit: 21,
+      entries: [entry(21, 3, "a")],
+    });
+    take(snapshot(30));
+    take(snapshot(40));
+    node.asked();
+    node.applied();
+    expect(node.asked()).toEqual(["restore 40"]);
+    node.applied();
+    expect(node.driver.appliedIndex).toBe(40);
+    expect(node.driver.raw.status().applied).toBe(40);
+  });
+});
+
 describe("reads", () => {
   test("wait until what they must see is applied", () => {
     const [node] = leaderOf([1]);

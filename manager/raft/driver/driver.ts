@@ -29,7 +29,10 @@ import type {
 import type { Batch, Host } from "./host.js";
 
 export interface DriverLimits {
-  /** Bytes of committed entries that wait for the state machine; beyond it new ones are not taken in. */
+  /**
+   * Bytes of committed entries that wait for the state machine, also those that the core has not handed out: beyond it
+   * new ones are not taken in. What came at a start is not among them.
+   */
   backlogBytes: number;
   /** Confirmed reads that wait for the state machine; beyond it they are dropped, and their askers ask again. */
   heldReads: number;
@@ -63,6 +66,10 @@ export class Driver {
   /** For how long it is. */
   #writingTicks = 0;
   #work: Work[] = [];
+  /** What was taken in and is not applied, oldest first; of the first `#waitingCommitted` it is known to be committed. */
+  #waiting: { last: number; bytes: number }[] = [];
+  #waitingCommitted = 0;
+  /** Of the committed. Others must not count: what commits them may come only with new entries. */
   #backlogBytes = 0;
   /** The state machine is at work: up to which entry it was told, and which one counts as applied then. */
   #applying: { last: number; upTo: number } | undefined;
@@ -256,6 +263,7 @@ export class Driver {
     this.#hard = hardState ?? this.#hard;
     this.#lead(softState, hardState?.term ?? this.#term);
     this.#hold(readStates);
+    this.#takeIn(snapshot, entries);
     if (entries.length === 0 && snapshot === undefined && !mustSync) {
       this.#unwritten = hardState ?? this.#unwritten;
       this.#finish({ ready, messages, committed: committedEntries });
@@ -293,7 +301,8 @@ export class Driver {
       return;
     }
     if (ready.snapshot !== undefined) {
-      this.#work.push({ snapshot: ready.snapshot });
+      // It has all that still waits here; a snapshot that waits may even be gone from the disk when its turn comes.
+      this.#work = [{ snapshot: ready.snapshot }];
     }
     this.#queue(committed);
     this.raw.advance();
@@ -311,7 +320,31 @@ export class Driver {
   #queue(entries: readonly Entry[]): void {
     if (entries.length > 0) {
       this.#work.push({ entries });
-      this.#backlogBytes += dataBytes(entries);
+    }
+  }
+
+  #takeIn(snapshot: SnapshotMeta | undefined, entries: readonly Entry[]): void {
+    if (snapshot !== undefined) {
+      this.#waiting = [];
+      this.#waitingCommitted = 0;
+      this.#backlogBytes = 0;
+    }
+    const first = entries[0];
+    const last = entries.at(-1);
+    if (first !== undefined && last !== undefined) {
+      // They may replace what is not committed.
+      while (this.#waiting.length > this.#waitingCommitted && (this.#waiting.at(-1)?.last ?? 0) >= first.index) {
+        this.#waiting.pop();
+      }
+      this.#waiting.push({ last: last.index, bytes: dataBytes(entries) });
+    }
+    for (;;) {
+      const next = this.#waiting[this.#waitingCommitted];
+      if (next === undefined || next.last > this.#hard.commit) {
+        return;
+      }
+      this.#backlogBytes += next.bytes;
+      this.#waitingCommitted++;
     }
   }
 
@@ -365,7 +398,6 @@ export class Driver {
     } else {
       this.#work[0] = { entries: entries.slice(count) };
     }
-    this.#backlogBytes -= dataBytes(entries.slice(0, count));
   }
 
   #configure(entry: Entry): void {
@@ -376,6 +408,11 @@ export class Driver {
 
   #setApplied(index: number): void {
     this.#applied = index;
+    const done = this.#waiting.findIndex(({ last }) => last > index);
+    for (const { bytes } of this.#waiting.splice(0, done < 0 ? this.#waiting.length : done)) {
+      this.#backlogBytes -= bytes;
+      this.#waitingCommitted--;
+    }
     this.#tellCore();
     this.#serveReads();
   }
