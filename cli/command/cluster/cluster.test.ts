@@ -11,6 +11,7 @@ import { lockDataDir } from "../../../manager/consensus/lock.js";
 import { FakeIo } from "../../../test/kit/cli/io.js";
 import { line } from "../../../test/kit/cli/line.js";
 import { clusterStatus, manager } from "../../../test/kit/cli/managers.js";
+import { FakeControl } from "../../../test/kit/cli/server.js";
 import { run } from "../../program.js";
 
 let dir: string;
@@ -431,6 +432,31 @@ describe("cluster recover", () => {
     expect([exit, out]).toEqual([0, "cluster prod goes on with manager 1, h1, at 10.0.0.1:7400; recovery epoch 1\n"]);
     expect(err).toContain(`next: flotilla manager --data-dir ${dir}    # here\n`);
     expect(err).toContain("flotilla manager --join 10.0.0.1:7400 --advertise-addr HOST:7400");
+  });
+
+  it("refuses while another manager answers that there is a leader: the quorum is there", async () => {
+    const made = JSON.parse((await initLine("--json")).out) as { clusterId: string };
+    const file = join(dir, "manager.json");
+    const recover = () => local(["cluster", "recover", "--data-dir", dir, "--yes", "prod"]);
+    let status = clusterStatus({ clusterId: made.clusterId, leaderId: 3 });
+    const fake = await FakeControl.start({ getClusterStatus: () => status });
+    try {
+      const identity = JSON.parse(await readFile(file, "utf8")) as { members: object[] };
+      const [own] = identity.members;
+      const members = [own, { ...own, id: 2, name: "h2", address: fake.address }];
+      await writeFile(file, JSON.stringify({ ...identity, members }));
+      const { exit, out, err } = await recover();
+      expect([exit, out]).toEqual([1, ""]);
+      expect(err).toContain(`error: h2 (${fake.address}) answers, and says that h3 leads`);
+      expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ epoch: 0 });
+      // One that has no leader either, or is of another cluster by now, says nothing against it.
+      status = clusterStatus({ clusterId: made.clusterId, leaderId: 0 });
+      expect((await recover()).exit).toBe(0);
+      status = clusterStatus({ clusterId: "another", leaderId: 3 });
+      expect((await recover()).exit).toBe(0);
+    } finally {
+      await fake.kill();
+    }
   });
 
   it("refuses a directory whose manager runs, before it asks for anything", async () => {

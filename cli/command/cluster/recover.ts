@@ -11,7 +11,9 @@ import {
   managerPorts,
   readNewManager,
 } from "../../flags/host.js";
+import type { Io } from "../../io.js";
 import type { ManagerIdentity } from "../../processes.js";
+import { leaderOf } from "../../screen/cluster.js";
 import { count, plain, safeJson } from "../../screen/text.js";
 import { iso } from "../../screen/time.js";
 import { confirmName } from "../confirm.js";
@@ -84,6 +86,7 @@ export function addRecover(parent: Command, cli: Cli): void {
         log: plainLog(io, "warn"),
         // The log, which is locked meanwhile, knows who the others are.
         async confirm(others) {
+          await refuseWhileLed(io, identity, dir, others);
           io.err(plan(identity, dir, others));
           const question = "Type the cluster's name to go on without the other managers:";
           await confirmName(io, flags.text("yes"), identity.cluster, question);
@@ -100,6 +103,44 @@ export function addRecover(parent: Command, cli: Cli): void {
       }
     },
   });
+}
+
+/** A majority that lives would be shut out with all that it has: managers that have a leader are not lost. */
+async function refuseWhileLed(
+  { clock, rng }: Io,
+  { clusterId, cluster }: ManagerIdentity,
+  dir: string,
+  others: Others,
+): Promise<void> {
+  const { ControlApi } = await import("../../client/mod.js");
+  const asked = others.map(async (other) => {
+    const managers = { addresses: [other.address], source: dir };
+    using api = new ControlApi({ managers, clock, rng, limits: { repeatMs: 0 } });
+    try {
+      return { other, status: await api.clusterStatus(true) };
+    } catch {
+      // Nobody is there, or it is in trouble itself: what is expected here.
+      return undefined;
+    }
+  });
+  for (const answer of await Promise.all(asked)) {
+    if (answer === undefined || answer.status.clusterId !== clusterId) continue;
+    const { other, status } = answer;
+    const leader = leaderOf(status);
+    if (leader === undefined) continue;
+    throw new Failure(
+      exits.error,
+      `${other.name} (${other.address}) answers, and says that ${leader.name} leads: the managers have their quorum, and nothing is to be recovered`,
+      {
+        why: [`they would be shut out of cluster ${cluster}, with all that only they have`],
+        next: [
+          `${runCommand(dir)}    # here: this manager is one of them`,
+          `flotilla --host ${other.address} cluster status`,
+          "stop those managers first, if they are to be left behind all the same",
+        ],
+      },
+    );
+  }
 }
 
 type Others = readonly { id: number; name: string; address: string }[];
