@@ -124,7 +124,7 @@ async function expectEverywhere(managers: Managers, all: readonly string[]): Pro
   for (const member of managers.members) expect(await namesAt(managers, member)).toEqual([...all].sort());
 }
 
-describe("a log that is not what it was", () => {
+describe("a log that is not what it was", { timeout: 300_000 }, () => {
   it("damaged, truncated or gone: refused with what to do, and that brings the manager back as a new member", async () => {
     await using managers = await Managers.start({ count: 3 });
     using api = managers.api();
@@ -267,7 +267,7 @@ async function writeUntil(what: string, api: ControlApi, all: string[], holds: (
 
 const isFull = async (manager: ManagerProcess) => (await readyz(manager)).text.includes("is full");
 
-describe("a disk of eight megabytes", () => {
+describe("a disk of eight megabytes", { timeout: 300_000 }, () => {
   it("lasts as long as nobody else fills it: the log is replaced by snapshots, and a lost log is told from a new one", async () => {
     await using small = await SmallDisks.start();
     const { managers } = small;
@@ -368,7 +368,7 @@ describe("a disk of eight megabytes", () => {
   });
 });
 
-describe("a disk whose syncs fail", () => {
+describe("a disk whose syncs fail", { timeout: 300_000 }, () => {
   it.each(["a follower", "the leader"])(
     "%s ends at the first, says why, and catches up on a healed disk",
     async (which) => {
