@@ -86,6 +86,25 @@ describe("three managers", () => {
     await expect(leader.consensus.transferLeadership("")).rejects.toMatchObject({ code: "not_leader" });
   });
 
+  it("take nobody for gone who has not answered the new leader yet", async () => {
+    const managers = await cluster.three();
+    // Nobody asks it for a vote: it is heard of only after the election.
+    await cluster.join("h4", { learner: true });
+    const leader = await cluster.leader();
+    const to = managers.find((manager) => manager !== leader)!;
+    await eventually("all are connected", () => to.consensus.reachable() === 4);
+    // Its greeting was heard, and is forgotten by then.
+    await new Promise((resolve) => setTimeout(resolve, 1_200));
+    let reachable: boolean[] | undefined;
+    to.consensus.onChange(() => {
+      if (to.consensus.leader()?.id === to.consensus.self.id)
+        reachable ??= to.consensus.status().managers.map((manager) => manager.reachable);
+    });
+    await leader.consensus.transferLeadership(to.name);
+    await eventually("the other leads", () => to.consensus.tenure() !== undefined);
+    expect(reachable).toEqual([true, true, true, true]);
+  });
+
   it("take one out, which learns it; the leader hands over before it goes; the last one stays", async () => {
     await cluster.three();
     const leader = await cluster.leader();

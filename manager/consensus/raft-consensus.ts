@@ -16,7 +16,7 @@ import { Membership } from "./membership.js";
 import { foundingConfState } from "./offline.js";
 import { clusterStatus, reachableIn } from "./status.js";
 import { Tenures } from "./tenure.js";
-import { RaftTransport } from "./transport/mod.js";
+import { type PeerState, RaftTransport } from "./transport/mod.js";
 
 /** One entry's data; a receiver takes messages of up to 4 MiB. */
 export const entryBytesMax = 2 * 1024 * 1024;
@@ -24,6 +24,8 @@ export const entryBytesMax = 2 * 1024 * 1024;
 const twiceMsMax = 5_000;
 /** How long this manager waits, as one that has just begun to lead, before it answers a question about members. */
 const tenureMsMax = 3_000;
+/** One that was elected has heard of everybody by then who lives; until then it is enough to be connected. */
+const electedMsMax = 1_000;
 /** How often a leader looks whether its disk is full; refused writes make it look at once. */
 const diskLookMs = 1_000;
 /** Between two attempts to make another one the leader for it: where all disks are full, it would go round. */
@@ -55,6 +57,8 @@ export class RaftConsensus implements Consensus {
   readonly #listeners = new Set<() => void>();
   #node: RaftNode | undefined;
   #leaderId = 0;
+  /** When this manager was last elected, on the monotonic clock. */
+  #electedMs = Number.NEGATIVE_INFINITY;
   /** Since when there is no leader, on the monotonic clock. */
   #leaderlessSinceMs: number;
   /** Why, for good. */
@@ -105,7 +109,7 @@ export class RaftConsensus implements Consensus {
       node: () => this.#opened(),
       tenure: () => this.#awaitTenure(),
       fromRaft: (error) => this.#fromRaft(error),
-      isHeard: (id) => this.#transport.peers().some((peer) => peer.id === id && peer.heard),
+      isHeard: (id) => this.#peers().some((peer) => peer.id === id && peer.heard),
     });
   }
 
@@ -130,6 +134,7 @@ export class RaftConsensus implements Consensus {
     this.#membersChanged();
     node.onLeadership(({ lead, term, leading }) => {
       if (lead === 0 && this.#leaderId !== 0) this.#leaderlessSinceMs = clock.monotonic();
+      if (lead === identity.memberId && this.#leaderId !== lead) this.#electedMs = clock.monotonic();
       this.#leaderId = lead;
       this.#tenures.lead(leading ? term : undefined);
       this.#changed();
@@ -262,7 +267,7 @@ export class RaftConsensus implements Consensus {
       identity,
       members: this.#members,
       node: this.#opened().status(),
-      peers: this.#transport.peers(),
+      peers: this.#peers(),
       health: this.health(),
     });
   }
@@ -307,6 +312,16 @@ export class RaftConsensus implements Consensus {
     await this.#node?.close();
     await this.#transport[Symbol.asyncDispose]();
     this.#listeners.clear();
+  }
+
+  /**
+   * Followers hear of the leader only: who has just been elected would take those for gone whose first answer is on its
+   * way, and refuse the very removal for which its predecessor handed over.
+   */
+  #peers(): readonly PeerState[] {
+    const peers = this.#transport.peers();
+    if (this.#options.clock.monotonic() - this.#electedMs >= electedMsMax) return peers;
+    return peers.map((peer) => ({ ...peer, heard: peer.heard || peer.connected }));
   }
 
   #opened(): RaftNode {
