@@ -307,10 +307,9 @@ export class Checker {
     if (batch === undefined) throw new Error(`nothing is being written by node ${id}`);
     view.writing = undefined;
     append(view.durable, batch);
-    if (batch.hardState !== undefined) {
-      view.hardState = batch.hardState;
-      if (batch.mustSync) view.commitSynced = batch.hardState.commit;
-    }
+    if (batch.hardState !== undefined) view.hardState = batch.hardState;
+    // The same sync takes what earlier batches wrote without one.
+    if (batch.mustSync) view.commitSynced = view.hardState.commit;
     if (batch.snapshot !== undefined) view.commitSynced = Math.max(view.commitSynced, batch.snapshot.index);
   }
 
@@ -535,6 +534,12 @@ export class Checker {
   configured(id: NodeId, entry: Entry, confState: ConfState, overtaken: boolean): void {
     const view = this.#view(id);
     this.#checkApplied(view, entry);
+    // Or the node would start again under the configuration before, which may need the votes of who is gone for good.
+    if (entry.index > view.commitSynced)
+      fail(
+        "changes in force are durable",
+        `node ${id} goes by change ${entry.index}, and after a power cut it would know of commit ${view.commitSynced}`,
+      );
     if (!overtaken) this.#sameConfiguration(id, entry.index, confState, true);
   }
 

@@ -44,6 +44,8 @@ export const covered = [
   "transfersDone",
   "leadersRemoved",
   "returnedAfterRemoval",
+  "switchedOff",
+  "powerCutsAfterChange",
   "histories",
   "healed",
 ] as const;

@@ -147,25 +147,29 @@ interface Chunk {
   from: number;
   count: number;
   profile: Profile | undefined;
+  /** Seeds that break after which it ends early. */
+  failures: number;
 }
 
 interface ChunkResult {
+  done: number;
   coverage: Coverage;
   events: number;
   broken: Result[];
 }
 
-function runChunk({ from, count, profile }: Chunk): ChunkResult {
+function runChunk({ from, count, profile, failures }: Chunk): ChunkResult {
   const coverage = noCoverage();
   const broken: Result[] = [];
   let events = 0;
-  for (let seed = from; seed < from + count; seed += 1) {
-    const result = simulate(seed, optionsOf(profile));
+  let done = 0;
+  for (; done < count && broken.length < failures; done += 1) {
+    const result = simulate(from + done, optionsOf(profile));
     addCoverage(coverage, result.coverage);
     events += result.events;
     if (result.broken !== undefined) broken.push(result);
   }
-  return { coverage, events, broken };
+  return { done, coverage, events, broken };
 }
 
 const chunkSeeds = 20;
@@ -182,19 +186,19 @@ async function runMany(asked: Asked): Promise<number> {
     if (next >= end || broken >= asked.failures) return undefined;
     const from = next;
     next = Math.min(end, next + chunkSeeds);
-    return { from, count: next - from, profile: asked.profile };
+    return { from, count: next - from, profile: asked.profile, failures: asked.failures - broken };
   };
-  const add = (chunk: Chunk, result: ChunkResult): void => {
+  const add = (result: ChunkResult): void => {
     addCoverage(coverage, result.coverage);
     events += result.events;
-    done += chunk.count;
+    done += result.done;
     for (const one of result.broken) {
       broken += 1;
       if (broken <= asked.failures) print(explain(one, asked));
     }
   };
   const jobs = Math.min(asked.jobs, Math.ceil(asked.seeds / chunkSeeds));
-  if (jobs === 1) for (let chunk = take(); chunk !== undefined; chunk = take()) add(chunk, runChunk(chunk));
+  if (jobs === 1) for (let chunk = take(); chunk !== undefined; chunk = take()) add(runChunk(chunk));
   else await Promise.all(Array.from({ length: jobs }, () => runWorker(take, add)));
   const seconds = Number(process.hrtime.bigint() - began) / 1e9;
   print(
@@ -204,7 +208,7 @@ async function runMany(asked: Asked): Promise<number> {
   return broken === 0 ? 0 : 1;
 }
 
-function runWorker(take: () => Chunk | undefined, add: (chunk: Chunk, result: ChunkResult) => void): Promise<void> {
+function runWorker(take: () => Chunk | undefined, add: (result: ChunkResult) => void): Promise<void> {
   return new Promise((resolve, reject) => {
     const worker = fork(fileURLToPath(import.meta.url), ["--worker"], {
       stdio: ["ignore", "inherit", "inherit", "ipc"],
@@ -215,7 +219,7 @@ function runWorker(take: () => Chunk | undefined, add: (chunk: Chunk, result: Ch
       else worker.send(chunk);
     };
     worker.on("message", (result: ChunkResult) => {
-      if (chunk !== undefined) add(chunk, result);
+      add(result);
       chunk = take();
       give();
     });

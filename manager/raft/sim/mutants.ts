@@ -30,7 +30,7 @@ export const mutants: readonly Mutant[] = [
       "commit needs a quorum",
     ],
     profile: "figure8",
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "acknowledgements and votes leave before the sync",
@@ -38,7 +38,7 @@ export const mutants: readonly Mutant[] = [
     find: 'return m.type === "MsgApp" || m.type === "MsgHeartbeat";',
     replace: "return m !== undefined;",
     caughtBy: ["no acknowledgement beyond the disk", "durable vote", "durable term"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "what is committed is applied before the sync",
@@ -46,7 +46,7 @@ export const mutants: readonly Mutant[] = [
     find: "return Math.max(0, firstNew.index - (committed[0]?.index ?? firstNew.index));",
     replace: "return committed.length;",
     caughtBy: ["apply after the sync"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "a read uses the number of an earlier one",
@@ -55,7 +55,7 @@ export const mutants: readonly Mutant[] = [
     replace: "const readId = this.#counter || ++this.#counter;\n        this.#asked.push",
     caughtBy: ["reads are current", "linearizability"],
     profile: "reads",
-    seedsMax: 200,
+    seedsMax: 60,
   },
   {
     name: "any answer confirms a read",
@@ -73,7 +73,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (true) {",
     caughtBy: ["reads are current", "linearizability"],
     profile: "reads",
-    seedsMax: 100,
+    seedsMax: 60,
   },
   {
     name: "a leader reads before it has committed in its term",
@@ -82,7 +82,7 @@ export const mutants: readonly Mutant[] = [
     replace: ")",
     caughtBy: ["reads are current", "linearizability"],
     profile: "reads",
-    seedsMax: 100,
+    seedsMax: 40,
   },
   {
     name: "campaigns with a committed change that is not applied",
@@ -91,7 +91,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (false)",
     caughtBy: ["no campaign before changes are applied"],
     profile: "membership",
-    seedsMax: 200,
+    seedsMax: 60,
   },
   {
     name: "a follower cuts its log at any MsgApp",
@@ -99,7 +99,7 @@ export const mutants: readonly Mutant[] = [
     find: "(entry.index > last || this.term(entry.index) !== entry.term)",
     replace: "true",
     caughtBy: ["acknowledged entries stay", "invariant: entry", "invariant: commit", "leader append-only"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "a vote without a look at the log",
@@ -107,7 +107,7 @@ export const mutants: readonly Mutant[] = [
     find: "free && r.log.isUpToDate(m.lastIndex, m.lastTerm)",
     replace: "free",
     caughtBy: ["votes compare logs", "leader completeness"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "a vote is not written",
@@ -115,7 +115,7 @@ export const mutants: readonly Mutant[] = [
     find: "const voteChanged = r.term !== this.#term || r.vote !== this.#vote;",
     replace: "const voteChanged = false;",
     caughtBy: ["durable vote", "durable term"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "a joint quorum is one of the new half",
@@ -124,7 +124,7 @@ export const mutants: readonly Mutant[] = [
     replace: "index",
     caughtBy: ["commit needs a quorum"],
     profile: "membership",
-    seedsMax: 200,
+    seedsMax: 100,
   },
   {
     name: "a joint election is won in the new half",
@@ -133,7 +133,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (one !== undefined)",
     caughtBy: ["election needs a quorum"],
     profile: "membership",
-    seedsMax: 200,
+    seedsMax: 120,
   },
   {
     name: "learners count",
@@ -143,7 +143,7 @@ export const mutants: readonly Mutant[] = [
       "return jointIndex([...this.conf.voters, ...this.conf.learners], this.conf.votersOutgoing, this.#matchOf);",
     caughtBy: ["commit needs a quorum"],
     profile: "membership",
-    seedsMax: 200,
+    seedsMax: 60,
   },
   {
     name: "a removed leader goes on and counts itself",
@@ -151,9 +151,9 @@ export const mutants: readonly Mutant[] = [
     find: "    r.tracker.switchTo(conf, r.log.lastIndex);",
     replace:
       '    r.tracker.switchTo(r.role === "leader" && conf.votersOutgoing.length === 0 && !conf.voters.includes(r.id) ? { ...conf, learners: conf.learners.filter((id) => id !== r.id), voters: [...conf.voters, r.id] } : conf, r.log.lastIndex);',
-    caughtBy: ["commit needs a quorum"],
+    caughtBy: ["commit needs a quorum", "configurations"],
     profile: "membership",
-    seedsMax: 200,
+    seedsMax: 100,
   },
   {
     name: "two changes under way",
@@ -162,7 +162,25 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     caughtBy: ["one change", "invariant: a committed membership change cannot be made"],
     profile: "membership",
-    seedsMax: 100,
+    seedsMax: 40,
+  },
+  {
+    name: "a change comes into force before its commit is on disk",
+    file: "driver/driver.js",
+    find: "if (first.index > this.#commitDurable)",
+    replace: "if (false)",
+    caughtBy: ["changes in force are durable"],
+    profile: "membership",
+    seedsMax: 20,
+  },
+  {
+    name: "a removed leader keeps to itself what is committed",
+    file: "core/election.js",
+    find: "if (reject && !r.promotable && r.log.committed > 0 && term !== undefined)",
+    replace: "if (false)",
+    caughtBy: ["progress"],
+    profile: "membership",
+    seedsMax: 150,
   },
   {
     name: "a change before the leader has committed in its term",
@@ -171,7 +189,7 @@ export const mutants: readonly Mutant[] = [
     replace: ")",
     caughtBy: ["no change before a commit in the term"],
     profile: "membership",
-    seedsMax: 2_000,
+    seedsMax: 40,
   },
   {
     name: "a follower commits beyond what it was sent",
@@ -189,7 +207,7 @@ export const mutants: readonly Mutant[] = [
       "leader completeness",
     ],
     profile: "figure8",
-    seedsMax: 400,
+    seedsMax: 150,
   },
   {
     name: "a heartbeat carries the leader's commit",
@@ -197,7 +215,7 @@ export const mutants: readonly Mutant[] = [
     find: "const commit = Math.min(progress.match, r.log.committed);",
     replace: "const commit = r.log.committed;",
     caughtBy: ["invariant: commit", "state machine safety"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "recovery does not look at the CRC",
@@ -206,7 +224,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (to > segment.length)",
     caughtBy: ["recovery", "durable", "log matching"],
     profile: "disks",
-    seedsMax: 200,
+    seedsMax: 40,
   },
   {
     name: "damage is taken for a torn tail",
@@ -215,7 +233,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (false)",
     caughtBy: ["durable log", "durable vote", "durable term", "durable commit"],
     profile: "disks",
-    seedsMax: 200,
+    seedsMax: 40,
   },
   {
     name: "a torn tail is taken for damage",
@@ -225,7 +243,7 @@ export const mutants: readonly Mutant[] = [
       'if (end > reader.tail.at) throw new Refusal("not all of it is good", rejoin);\n        if (end > reader.tail.at)',
     caughtBy: ["recovery"],
     profile: "crashes",
-    seedsMax: 100,
+    seedsMax: 80,
   },
   {
     name: "the log is not synced",
@@ -234,7 +252,7 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     caughtBy: ["durable", "recovery"],
     profile: "crashes",
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "what recovery read is not made durable",
@@ -243,7 +261,7 @@ export const mutants: readonly Mutant[] = [
     replace: "return [];",
     caughtBy: ["durable commit", "durable log", "recovery", "durable vote", "durable term"],
     profile: "crashes",
-    seedsMax: 400,
+    seedsMax: 40,
   },
   {
     name: "a segment is used before its name is durable",
@@ -252,7 +270,7 @@ export const mutants: readonly Mutant[] = [
     replace: '{ op: "rename", from, to: file });',
     caughtBy: ["durable", "recovery"],
     profile: "disks",
-    seedsMax: 100,
+    seedsMax: 60,
   },
   {
     name: "the marker of a snapshot before its contents are synced",
@@ -261,7 +279,7 @@ export const mutants: readonly Mutant[] = [
     replace: "",
     caughtBy: ["recovery", "snapshots"],
     profile: "snapshots",
-    seedsMax: 100,
+    seedsMax: 40,
   },
   {
     name: "entries are applied again after a restart",
@@ -270,7 +288,7 @@ export const mutants: readonly Mutant[] = [
     replace: "this.applying = before;\n        this.applied = before;",
     caughtBy: ["applied once", "monotone"],
     profile: "snapshots",
-    seedsMax: 40,
+    seedsMax: 20,
   },
   {
     name: "a retried request takes effect twice",
@@ -278,7 +296,7 @@ export const mutants: readonly Mutant[] = [
     find: "if (request.number <= last)",
     replace: "if (false)",
     caughtBy: ["linearizability"],
-    seedsMax: 100,
+    seedsMax: 40,
   },
   {
     name: "who is of a higher term gets no answer",
@@ -302,6 +320,6 @@ export const mutants: readonly Mutant[] = [
     find: "if (index >= this.next)",
     replace: "if (false)",
     caughtBy: ["match < next"],
-    seedsMax: 40,
+    seedsMax: 20,
   },
 ];

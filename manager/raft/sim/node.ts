@@ -23,7 +23,9 @@ export type NodeState =
   | "paused"
   | "down"
   /** Its disk is damaged: it never runs again. */
-  | "refused";
+  | "refused"
+  /** Switched off for good, after it was removed. */
+  | "gone";
 
 /** Messages that wait for a process that stands still; what comes later is lost, as with any full buffer. */
 const mailboxMax = 300;
@@ -56,7 +58,7 @@ interface Life {
 }
 
 export interface NodeHooks {
-  configured(node: SimNode, entry: Entry, confState: ConfState): void;
+  configured(node: SimNode, entry: Entry, confState: ConfState, before: ConfState): void;
 }
 
 export class SimNode {
@@ -205,8 +207,12 @@ export class SimNode {
     this.state = "running";
     coverage.restarts += this.#lives > 1 ? 1 : 0;
     this.#planTick(this.#lives);
-    // What is committed and not in the snapshot is applied at once.
-    this.turn(() => {});
+    const { voters, votersOutgoing } = raw.confState;
+    const alone = voters.length === 1 && voters[0] === this.id && votersOutgoing.length === 0;
+    // What is committed and not in the snapshot is applied at once; and who is alone waits for nobody, as in node/.
+    this.turn(() => {
+      if (alone) driver.campaign();
+    });
   }
 
   /** The process ends here and now; `lossy` is a power cut, else the operating system writes on. */
@@ -229,6 +235,15 @@ export class SimNode {
       lost ? 1 : 0,
       () => `node ${this.id} ${lossy ? `loses its power${lost ? " and unsynced writes" : ""}` : "is killed"}`,
     );
+  }
+
+  switchOff(): void {
+    if (this.#life !== undefined) this.#world.checker.crashed(this.id);
+    this.#life = undefined;
+    this.#lives += 1;
+    this.state = "gone";
+    this.#world.coverage.switchedOff += 1;
+    this.#world.events.add(eventKind.down, this.id, 2, 0, () => `node ${this.id} is switched off for good`);
   }
 
   /** One bit of the disk turns, in the log or in a snapshot. */
@@ -496,6 +511,7 @@ export class SimNode {
     checker.goesBy(this.id, confState);
     this.#observe(life);
     checker.configured(this.id, entry, confState, entry.index <= life.installing);
+    const before = life.confState;
     life.confState = confState;
     events.add(
       eventKind.change,
@@ -504,7 +520,7 @@ export class SimNode {
       entry.term,
       () => `node ${this.id} is in ${confText(confState)} by ${entry.index}`,
     );
-    this.#hooks.configured(this, entry, confState);
+    this.#hooks.configured(this, entry, confState, before);
   }
 
   restore(snapshot: SnapshotMeta): void {

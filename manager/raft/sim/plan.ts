@@ -44,6 +44,10 @@ export interface Plan {
   /** Mean units between membership changes and transfers; 0 for none. */
   changeUnits: number;
   transferUnits: number;
+  /** The share of removed members that are switched off for good as soon as a leader says that they are removed. */
+  switchOff: number;
+  /** The share of changes after which a node that goes by them loses its power before it does much else. */
+  cutAfterChange: number;
   clients: number;
   /** Units that a client waits between requests, at most. */
   thinkUnitsMax: number;
@@ -129,6 +133,8 @@ export function planOf(seed: number, forced?: Profile): Plan {
     faults,
     changeUnits: rng.chance(0.4) ? 0 : rng.between(60, 500),
     transferUnits: rng.chance(0.5) ? 0 : rng.between(100, 600),
+    switchOff: 0.4,
+    cutAfterChange: 0.03,
     clients: rng.between(1, 4),
     thinkUnitsMax: rng.between(2, 40),
     reads: rng.between(20, 60) / 100,
@@ -202,6 +208,7 @@ function bend(profile: Profile, plan: Plan, rng: Rng): Partial<Plan> {
         thinkUnitsMax: 20,
         applyUnitsMax: rng.between(0, 40),
         spares: 6,
+        cutAfterChange: 0.1,
       };
     case "disks":
       return {

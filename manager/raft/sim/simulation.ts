@@ -55,6 +55,10 @@ class Simulation {
   readonly #first: ConfState;
   #nextId: NodeId;
   readonly #removed = new Set<NodeId>();
+  /** Removed, and asked back at some time; they are left running from then on. */
+  readonly #askedBack = new Set<NodeId>();
+  /** Removed, and switched off for good, or about to be. */
+  readonly #off = new Set<NodeId>();
   /** By index of the newest change that came into force anywhere. */
   #newest: { index: number; conf: ConfState };
 
@@ -99,7 +103,10 @@ class Simulation {
     const known = this.#nodes.get(id);
     if (known !== undefined) return known;
     const node = new SimNode(this.world, this.#network, id, this.#first, {
-      configured: (where, entry, conf) => this.#configured(where, entry, conf),
+      configured: (where, entry, conf, before) => {
+        this.#configured(where, entry, conf);
+        this.#afterChange(where, entry, conf, before);
+      },
     });
     this.#nodes.set(id, node);
     node.start();
@@ -141,6 +148,32 @@ class Simulation {
     for (const id of [...conf.voters, ...conf.learners]) {
       if (this.#removed.delete(id)) coverage.returnedAfterRemoval += 1;
       this.#node(id);
+    }
+  }
+
+  /**
+   * Once a leader that stays goes by a removal, an administrator is told that it is done, and may switch off who was
+   * removed: the others must do without, whatever happens to them next. Where the leader itself leaves, the others may
+   * need its vote still.
+   */
+  #afterChange(where: SimNode, entry: Entry, conf: ConfState, before: ConfState): void {
+    const { plan, time, healing } = this.world;
+    if (healing) return;
+    if (this.#rng.chance(plan.cutAfterChange)) {
+      time.after(this.#rng.between(1, 10), () => {
+        if (this.world.healing || !where.running) return;
+        this.world.coverage.powerCutsAfterChange += 1;
+        this.#crash(where, true);
+      });
+    }
+    if (entry.index !== this.#newest.index || where.status()?.role !== "leader" || !isMember(conf, where.id)) return;
+    // With a disk lost as well, what is left may be no quorum.
+    if ([...this.#nodes.values()].some(({ damaged }) => damaged)) return;
+    for (const [id, node] of this.#nodes) {
+      if (!isMember(before, id) || isMember(conf, id) || this.#askedBack.has(id)) continue;
+      if (!this.#rng.chance(plan.switchOff)) continue;
+      this.#off.add(id);
+      time.after(this.#rng.between(1, 20), () => node.switchOff());
     }
   }
 
@@ -266,7 +299,7 @@ class Simulation {
   }
 
   #crash(node: SimNode, lossy: boolean): void {
-    if (node.state === "down" || node.state === "refused") return;
+    if (node.state === "down" || node.state === "refused" || node.state === "gone") return;
     node.end(lossy);
     this.world.time.after(this.#rng.between(5, 400), () => {
       if (node.state === "down") node.start();
@@ -275,7 +308,7 @@ class Simulation {
 
   /** Never on so many disks that the cluster could not be whole again. */
   #flip(node: SimNode): void {
-    if (node.state === "refused" || !this.#survivesWithout(node.id)) return;
+    if (node.state === "refused" || this.#off.size > 0 || !this.#survivesWithout(node.id)) return;
     this.#crash(node, true);
     const where = node.flipBit();
     if (where === undefined) return;
@@ -370,8 +403,12 @@ class Simulation {
 
   /** A new one, or one that was removed and comes back with its old disk. */
   #newMember(plan: Plan): NodeId | undefined {
-    const back = [...this.#removed].filter((id) => this.#nodes.get(id)?.damaged === false);
-    if (back.length > 0 && this.#rng.chance(0.4)) return this.#rng.pick(back);
+    const back = [...this.#removed].filter((id) => this.#nodes.get(id)?.damaged === false && !this.#off.has(id));
+    if (back.length > 0 && this.#rng.chance(0.4)) {
+      const id = this.#rng.pick(back);
+      this.#askedBack.add(id);
+      return id;
+    }
     if (this.#nextId > plan.voters + plan.learners + plan.spares) return undefined;
     const id = this.#nextId;
     this.#nextId += 1;
@@ -497,6 +534,10 @@ class Simulation {
       );
     }
   }
+}
+
+function isMember({ voters, votersOutgoing, learners, learnersNext }: ConfState, id: NodeId): boolean {
+  return [voters, votersOutgoing, learners, learnersNext].some((group) => group.includes(id));
 }
 
 function operationText({ client, kind, value, call, return: ret }: Operation): string {
