@@ -304,7 +304,8 @@ export const mutants: readonly Mutant[] = [
     find: "acknowledge(r, m.from, 0);",
     replace: "{}",
     caughtBy: ["progress"],
-    seedsMax: 1_000,
+    profile: "reads",
+    seedsMax: 250,
   },
   {
     name: "a full window is never asked about",
