@@ -46,8 +46,11 @@ export function managerRows(status: ClusterStatus): ManagerRow[] {
   return [...status.managers].sort((a, b) => a.id - b.id).map((manager) => ({ manager, status }));
 }
 
-const known = ({ manager, status }: ManagerRow, value: number) =>
-  leaderAnswered(status) || manager.id === status.answeredBy ? String(value) : "";
+/** How far a manager is knows its leader, and only once it has heard of it; of itself everyone knows. */
+const isKnown = ({ manager, status }: ManagerRow): boolean =>
+  manager.id === status.answeredBy || (leaderAnswered(status) && (manager.reachable || manager.matchIndex > 0));
+
+const known = (row: ManagerRow, value: number) => (isKnown(row) ? String(value) : "");
 
 export const managerColumns: readonly Column<ManagerRow>[] = [
   { key: "ID", header: "ID", get: ({ manager }) => String(manager.id) },
@@ -91,16 +94,16 @@ export function statusText(status: ClusterStatus): string {
   return status.managers.length === 0 ? head : `${head}\n${renderTable(managerColumns, managerRows(status))}`;
 }
 
-export function managerJson({ manager, status }: ManagerRow) {
-  const told = leaderAnswered(status);
+export function managerJson(row: ManagerRow) {
+  const { manager, status } = row;
   return {
     id: manager.id,
     name: manager.name,
     address: manager.address,
     role: managerRole(manager),
     state: managerState(manager, status),
-    match: told || manager.id === status.answeredBy ? manager.matchIndex : null,
-    lag: told || manager.id === status.answeredBy ? manager.lag : null,
+    match: isKnown(row) ? manager.matchIndex : null,
+    lag: isKnown(row) ? manager.lag : null,
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BUSYBOX_IMAGE, Lab } from "../../packaging/lab/mod.js";
-import { LabCluster, eventually } from "../kit/lab.js";
+import { LabCluster, eventually, inTouch } from "../kit/lab.js";
 
 const name = "etcd";
 let cluster: LabCluster;
@@ -13,7 +13,7 @@ interface Status {
   term: number;
   store: string;
   writable: boolean;
-  managers: { name: string; reachable: boolean }[];
+  managers: { name: string; state: string }[];
 }
 
 const status = () => cluster.json<Status>("cluster", "status");
@@ -31,7 +31,7 @@ async function leaderHost(): Promise<number> {
   await eventually("three managers in touch with their leader", async () => {
     const { leader, managers, writable } = await status();
     host = Number(leader?.name.slice(1) ?? 0);
-    return writable && managers.filter(({ reachable }) => reachable).length === 3;
+    return writable && managers.filter(({ state }) => inTouch(state)).length === 3;
   });
   return host;
 }

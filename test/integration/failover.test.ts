@@ -3,7 +3,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BUSYBOX_IMAGE, DEMO_IMAGE } from "../../packaging/lab/mod.js";
-import { eventually, labCluster } from "../kit/lab.js";
+import { eventually, inTouch, labCluster } from "../kit/lab.js";
 import { startLoad } from "../kit/load.js";
 
 const cluster = labCluster();
@@ -14,7 +14,7 @@ interface Status {
   term: number;
   commit: number;
   writable: boolean;
-  managers: { name: string; address: string; role: string; reachable: boolean; lag: number | null }[];
+  managers: { name: string; address: string; role: string; state: string; lag: number | null }[];
 }
 
 const status = () => cluster.json<Status>("cluster", "status");
@@ -25,7 +25,7 @@ async function leaderHost(): Promise<number> {
   await eventually("three managers in touch with their leader", async () => {
     const { leader, managers, writable } = await status();
     host = Number(leader?.name.slice(1) ?? 0);
-    return writable && managers.filter(({ reachable }) => reachable).length === 3;
+    return writable && managers.filter(({ state }) => inTouch(state)).length === 3;
   });
   return host;
 }

@@ -20,8 +20,8 @@ async function create(api: ControlApi, count = 1): Promise<string[]> {
   const names = Array.from({ length: count }, () => `s${(made += 1)}`);
   const spec = (name: string) => {
     const plain = makeSpec({ name, replicas: 0, ports: [] });
-    const container = { ...plain.task!.container!, env: [ballast] };
-    return { ...plain, task: { ...plain.task!, container } };
+    const container = { ...plain.task.container, env: [ballast] };
+    return { ...plain, task: { ...plain.task, container } };
   };
   const rest = [...names];
   const next = async (): Promise<void> => {

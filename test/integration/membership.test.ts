@@ -2,14 +2,14 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { BUSYBOX_IMAGE, Lab } from "../../packaging/lab/mod.js";
-import { LabCluster, eventually } from "../kit/lab.js";
+import { LabCluster, eventually, inTouch } from "../kit/lab.js";
 
 const name = "members";
 let cluster: LabCluster;
 
 interface Status {
   leader: { name: string } | null;
-  managers: { name: string; role: string; reachable: boolean }[];
+  managers: { name: string; role: string; state: string }[];
 }
 
 const status = () => cluster.json<Status>("cluster", "status");
@@ -18,7 +18,7 @@ const status = () => cluster.json<Status>("cluster", "status");
 async function voters(): Promise<string[]> {
   const { managers } = await status();
   return managers
-    .filter(({ role, reachable }) => role !== "learner" && reachable)
+    .filter(({ role, state }) => role !== "learner" && inTouch(state))
     .map(({ name }) => name)
     .sort();
 }

@@ -77,6 +77,11 @@ export class LabCluster {
   }
 }
 
+/** Whether a manager of `cluster status` hears its leader. */
+export function inTouch(state: string): boolean {
+  return !["unreachable", "unknown"].includes(state);
+}
+
 export function labCluster(): LabCluster {
   return new LabCluster(Lab.attach(inject("labName")));
 }
