@@ -102,6 +102,28 @@ describe("a single node", () => {
     expect(["a", "a,b", "a,b,c"]).toContain(one.machine(1).list.join(","));
   });
 
+  test("closes while a snapshot comes in that never ends", async () => {
+    const one = await start(1);
+    await one.leader();
+    let taken = 0;
+    const hangs = (async function* () {
+      taken++;
+      yield bytes("a chunk");
+      taken++;
+      await new Promise(() => {});
+    })();
+    const snapshot = { index: 1_000, term: 1_000, confState: voters(1, 2) };
+    const received = one
+      .node(1)
+      .receiveSnapshot({ type: "MsgSnap", from: 2, to: 1, term: 1_000, snapshot }, hangs)
+      .catch(codeOf);
+    await until("the second chunk is asked for", () => taken === 2);
+    await one.close(1);
+    expect(await received).toBe("closed");
+    await one.open(1);
+    await one.leader();
+  });
+
   test("ends when its state machine breaks: told once, nothing hangs, nothing more is done", async () => {
     const one = await start(1);
     await one.leader();

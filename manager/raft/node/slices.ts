@@ -40,3 +40,35 @@ export async function* inSlices(chunks: Iterable<Uint8Array>, turn: Turn): Async
     }
   }
 }
+
+/** The chunks, or the signal's reason as soon as it is given: also while one is waited for that never comes. */
+export async function* untilAborted(
+  chunks: AsyncIterable<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  signal.throwIfAborted();
+  const source = chunks[Symbol.asyncIterator]();
+  let abort = (): void => {};
+  const aborted = new Promise<undefined>((resolve) => {
+    abort = () => resolve(undefined);
+  });
+  signal.addEventListener("abort", abort, { once: true });
+  let ended = false;
+  try {
+    for (;;) {
+      const next = await Promise.race([source.next(), aborted]);
+      signal.throwIfAborted();
+      if (next === undefined || next.done === true) {
+        ended = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    signal.removeEventListener("abort", abort);
+    if (!ended) {
+      // Not waited for: a source that hangs may never answer. How it ends does not matter to who has enough of it.
+      Promise.resolve(source.return?.()).catch(() => {});
+    }
+  }
+}

@@ -7,7 +7,7 @@ import { RaftError } from "./api.js";
 import type { NodeStorage } from "./node-storage.js";
 import { DiskError } from "./file-system.js";
 import type { Settings } from "./settings.js";
-import { inSlices, type Turn } from "./slices.js";
+import { inSlices, type Turn, untilAborted } from "./slices.js";
 
 /** A peer that has not taken a snapshot by then gets it again from the beginning. */
 export const sendTimeoutMs = 600_000;
@@ -157,7 +157,7 @@ export class Snapshotting {
     if (snapshot.index > driver.raw.status().commit) {
       let full: string | undefined;
       try {
-        ({ full } = await storage.snapshots.write(snapshot, chunks, this.#end.signal));
+        ({ full } = await storage.snapshots.write(snapshot, untilAborted(chunks, this.#end.signal), this.#end.signal));
       } catch (error) {
         if (error instanceof DiskError) {
           fail(error);
