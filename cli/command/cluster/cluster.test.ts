@@ -455,7 +455,7 @@ describe("cluster recover", () => {
       status = clusterStatus({ clusterId: "another", leaderId: 3 });
       expect((await recover()).exit).toBe(0);
     } finally {
-      await fake.kill();
+      fake.kill();
     }
   });
 

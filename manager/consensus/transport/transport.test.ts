@@ -349,9 +349,9 @@ describe("two processes that are the same member", () => {
     await eventually("connected", () => [one, first].every(({ transport }) => transport.peers()[0]?.connected));
     // A copy of its directory, on the address that the membership has, as behind another listener.
     const copy = await end(2, { says: first.address });
-    let talking = true;
+    const silence = new AbortController();
     const talk = (async () => {
-      while (talking) {
+      while (!silence.signal.aborted) {
         speak(first);
         await new Promise((resolve) => setTimeout(resolve, 50));
       }
@@ -361,7 +361,7 @@ describe("two processes that are the same member", () => {
     expect(copy.twice[0]).toMatch(/^manager 2 \(.*\) is in touch with .* already, from another process: .*copied/);
     expect(first.twice).toEqual([]);
     expect(one.transport.peers()).toMatchObject([{ id: 2, connected: true, heard: true }]);
-    talking = false;
+    silence.abort();
     await talk;
     await first.close();
     await eventually("the other one is taken", () => copy.transport.peers()[0]?.connected === true);
