@@ -162,6 +162,27 @@ describe("three managers", () => {
     expect(leader.consensus.members().map(({ id }) => id)).not.toContain(wiped.identity.memberId);
   });
 
+  it("a manager that is well is not taken out by one that gives its address by mistake", async () => {
+    await cluster.three();
+    const leader = await cluster.leader();
+    const well = cluster.managers.find((manager) => manager !== leader)!;
+    await eventually("it is heard", () => leader.consensus.status().managers.every(({ reachable }) => reachable));
+    const { address } = well;
+    await expect(
+      leader.consensus.join({
+        name: "h9",
+        address,
+        httpAddress: address,
+        nonce: "nonce90000000000000",
+        learner: false,
+      }),
+    ).rejects.toMatchObject({
+      code: "unavailable",
+      message: expect.stringMatching(/^manager \d \(h\d, .*\) has the address .* and answers: end it first/) as string,
+    });
+    expect(leader.consensus.members().map(({ id }) => id)).toEqual([1, 2, 3]);
+  });
+
   it("the same join again is the same member; a name that is taken and an eighth voter are refused", async () => {
     const [first] = await cluster.three();
     const leader = await cluster.leader();

@@ -73,6 +73,14 @@ export class Membership {
       this.#checkRoom(request);
       for (const older of members.all()) {
         if (older.address !== address || !members.takesPart(older.id)) continue;
+        // A manager whose disk is gone is silent: this is the address of one that is well, given by mistake. Or of one that
+        // ended a moment ago: then the next try is taken.
+        if (this.#options.isHeard(older.id))
+          throw new ClusterError(
+            "unavailable",
+            `${describe(older)} has the address ${address} and answers: end it first if this one is to take its place, ` +
+              "or give this one an address of its own with --advertise-addr",
+          );
         log.info({ member: older.id, address }, "a new manager at the address of another: the older one is taken out");
         await this.#change([{ type: "remove", id: older.id }]);
       }
