@@ -45,6 +45,14 @@ describe("Services", () => {
     expect(store.view().services.size).toBe(1);
   });
 
+  it("is to be asked again while a cluster's first leader has yet to store its settings", async () => {
+    const young = new Services({ store: openMemoryStore(), clock: new FakeClock(), rng: seededRng(3) });
+    await expect(young.create({ spec: specOf("web", "one", 8080), requestId: "" })).rejects.toMatchObject({
+      code: "unavailable",
+      retryable: true,
+    });
+  });
+
   it("keeps the ports of a rollout that may be undone from other services until it has ended", async () => {
     await create(specOf("web", "one", 8080));
     const { rollout } = await update(specOf("web", "two", 0));

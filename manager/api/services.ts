@@ -103,8 +103,8 @@ export class Services {
       const holder = tx.serviceByName(spec.name);
       if (holder === undefined) refuseTakenPorts(tx, spec, "");
       const [cluster] = tx.clusters.values();
-      if (cluster === undefined)
-        throw new Error("there is no cluster object, though this manager made it at its start");
+      // A cluster's first leader has begun to lead a moment ago.
+      if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
       return createService(
         {
           spec,
