@@ -18,6 +18,7 @@ import type { EventLog } from "../events/mod.js";
 import type { Handlers } from "../rpc/mod.js";
 import type { Store } from "../store/mod.js";
 import type { Forwarder } from "./forward.js";
+import { InTouch, type InTouchOptions } from "./in-touch.js";
 import { findNode, findService } from "./lookup.js";
 import { listNodes, nodeState, updateNode } from "./nodes.js";
 import { inOrder, nodeNames, serviceState, watchService } from "./service-state.js";
@@ -37,9 +38,18 @@ export interface ControlOptions {
   version: string;
 }
 
+type Health = ReturnType<InTouchOptions["health"]>;
+
 export function controlHandlers(handlers: Handlers, options: ControlOptions): ControlServer {
   const { store, consensus, forwarder, clock, events, logs, version } = options;
   const services = new Services(options);
+  const inTouch = new InTouch({
+    health: () => {
+      const own: Health = consensus.health();
+      return own.ready || own.readable === true ? store.health() : own;
+    },
+    clock,
+  });
   const current = async () => {
     await store.barrier();
     return store.view();
@@ -84,16 +94,18 @@ export function controlHandlers(handlers: Handlers, options: ControlOptions): Co
     watchService: handlers.serverStream<GetServiceRequest, ServiceState>(
       "WatchService",
       async function* ({ service }, signal) {
-        yield* watchService(store, findService(await current(), service), signal);
+        const found = findService(await current(), service);
+        yield* inTouch.read((whileInTouch) => watchService(store, found, whileInTouch), signal);
       },
     ),
     serviceLogs: handlers.serverStream(
       "ServiceLogs",
       forwarder.stream(
         ControlService.serviceLogs,
-        ({ service, taskId, options: wanted }: ServiceLogsRequest, signal) => {
-          const { id } = findService(store.view(), service).meta;
-          return logs().read(id, taskId, wanted ?? { follow: false, sinceMs: 0 }, signal);
+        async function* ({ service, taskId, options: wanted }: ServiceLogsRequest, signal) {
+          // One that was deposed and does not know it would not know the newest services.
+          const { id } = findService(await current(), service).meta;
+          yield* logs().read(id, taskId, wanted ?? { follow: false, sinceMs: 0 }, signal);
         },
       ),
     ),
@@ -133,7 +145,7 @@ export function controlHandlers(handlers: Handlers, options: ControlOptions): Co
     ),
 
     watchEvents: handlers.serverStream<WatchEventsRequest, Event>("WatchEvents", ({ sinceMs }, signal) =>
-      events().watch(sinceMs, signal),
+      inTouch.read((whileInTouch) => events().watch(sinceMs, whileInTouch), signal),
     ),
 
     ...managersHandlers(handlers, options),

@@ -1,0 +1,126 @@
+// What any manager answers of what it knows, and when it must not.
+
+import { afterEach, beforeEach, expect, it } from "vitest";
+import { ClusterError, seededRng, silentLogger } from "../../lib/mod.js";
+import type { ServiceLogsRequest, ServiceLogsResponse } from "../../proto/gen/flotilla/control/v1/control.js";
+import { FakeClock, settle } from "../../test/kit/clock.js";
+import { makeRevision, makeService } from "../../test/kit/objects.js";
+import { SoloConsensus } from "../consensus/mod.js";
+import type { LogBroker } from "../dispatcher/mod.js";
+import { EventLog } from "../events/mod.js";
+import { type Call, Handlers } from "../rpc/mod.js";
+import { openMemoryStore, type Store } from "../store/mod.js";
+import { controlHandlers } from "./control.js";
+import { Forwarder } from "./forward.js";
+
+type Begin = (request: unknown, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<unknown>;
+
+/** Hands the streams to the test instead of gRPC. */
+class Streams extends Handlers {
+  readonly begin = new Map<string, Begin>();
+
+  override serverStream<Req, Res>(
+    method: string,
+    handle: (request: Req, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<Res>,
+  ): ReturnType<Handlers["serverStream"]> {
+    this.begin.set(method, handle as Begin);
+    return super.serverStream(method, handle) as ReturnType<Handlers["serverStream"]>;
+  }
+}
+
+class Cut extends SoloConsensus {
+  isCut = false;
+
+  override health(): { ready: boolean; message: string } {
+    return this.isCut ? { ready: false, message: "no leader for 3 s" } : super.health();
+  }
+}
+
+const service = makeService();
+let store: Store;
+let clock: FakeClock;
+let consensus: Cut;
+let streams: Streams;
+let user: AbortController;
+let events: EventLog;
+
+beforeEach(async () => {
+  store = openMemoryStore();
+  clock = new FakeClock();
+  consensus = new Cut({ clusterName: "c", name: "h1", address: "127.0.0.1:1", httpAddress: "127.0.0.1:2" });
+  streams = new Streams(silentLogger, () => undefined);
+  user = new AbortController();
+  events = new EventLog(store, clock);
+  await store.update((tx) => {
+    tx.create("services", service);
+    tx.create("revisions", makeRevision(service));
+  });
+  controlHandlers(streams, {
+    store,
+    consensus,
+    forwarder: new Forwarder({ consensus, clock }),
+    clock,
+    rng: seededRng(1),
+    events: () => events,
+    logs: () =>
+      ({
+        async *read(): AsyncGenerator<ServiceLogsResponse> {
+          await Promise.resolve();
+          yield { lines: [], warning: "read" };
+        },
+      }) as unknown as LogBroker,
+    version: "1",
+  });
+});
+
+afterEach(async () => {
+  user.abort();
+  events[Symbol.dispose]();
+  await store[Symbol.asyncDispose]();
+});
+
+/** What comes, and how it ends. */
+function read(method: string, request: unknown): { got: unknown[]; ended: Promise<unknown> } {
+  const got: unknown[] = [];
+  const call = { signal: user.signal } as Call;
+  const ended = (async () => {
+    for await (const message of streams.begin.get(method)!(request, user.signal, "", call)) got.push(message);
+    return "ended";
+  })().catch((error: unknown) => error);
+  return { got, ended };
+}
+
+it("tells those who watch that it has lost touch: they would wait for ever at a manager that is cut off", async () => {
+  const reads = [read("WatchService", { service: "web" }), read("WatchEvents", { sinceMs: 1 })];
+  await settle();
+  expect(reads.map(({ got }) => got.length)).toEqual([1, 1]);
+  // An election is no reason.
+  consensus.isCut = true;
+  await clock.advance(3_000);
+  consensus.isCut = false;
+  await clock.advance(10_000);
+  await store.update((tx) => tx.put("services", { ...store.view().services.get(service.meta.id)!, revision: 9 }));
+  await settle();
+  expect(reads.map(({ got }) => got.length)).toEqual([2, 2]);
+  consensus.isCut = true;
+  await clock.advance(10_000);
+  for (const { ended } of reads)
+    expect(await ended).toMatchObject({ code: "unavailable", message: "no leader for 3 s" });
+});
+
+it("ends a watch without an error when its reader leaves", async () => {
+  const { ended } = read("WatchEvents", { sinceMs: 0 });
+  await settle();
+  user.abort();
+  expect(await ended).toBe("ended");
+});
+
+it("reads logs of a service only after a barrier: one that was deposed may not know the newest", async () => {
+  const request: ServiceLogsRequest = { service: "web", taskId: "", options: undefined };
+  const { got, ended } = read("ServiceLogs", request);
+  expect(await ended).toBe("ended");
+  expect(got).toEqual([{ lines: [], warning: "read" }]);
+  store.barrier = () => Promise.reject(new ClusterError("unavailable", "no quorum confirms it"));
+  for (const name of ["web", "api"])
+    expect(await read("ServiceLogs", { ...request, service: name }).ended).toMatchObject({ code: "unavailable" });
+});
