@@ -135,6 +135,22 @@ describe("a run as it should be", () => {
     expect(stage.checker.commitMax).toBe(1);
   });
 
+  it("takes a change in once a sync has its commit, were it written before that without one", () => {
+    const stage = new Stage();
+    stage.elect(1, 2, 1);
+    stage.commit(1, 2, entry(1, 1));
+    stage.commit(1, 2, change(2, 1));
+    stage.checker.applying(1, entry(1, 1));
+    const { term, vote } = stage.status(1);
+    stage.checker.persisting(1, { entries: [], hardState: { term, vote, commit: 2 }, mustSync: false }, () =>
+      stage.status(1),
+    );
+    stage.checker.persisted(1);
+    stage.checker.persisting(1, { entries: [entry(3, 1)], mustSync: true }, () => stage.status(1));
+    stage.checker.persisted(1);
+    stage.checker.configured(1, change(2, 1), { ...conf, voters: [1, 2] }, false);
+  });
+
   it("takes an unfinished write back after a crash, or not", () => {
     for (const entries of [[], [entry(1, 1)], [entry(1, 1), entry(2, 1)]]) {
       const stage = new Stage();
@@ -373,13 +389,27 @@ describe("what must never be, each told by its rule", () => {
         stage.is(2, { role: "pre-candidate" });
       },
     },
+    "a change in force that a power cut would undo": {
+      rule: "changes in force are durable",
+      run(stage) {
+        stage.elect(1, 2, 1);
+        stage.commit(1, 2, entry(1, 1));
+        stage.commit(1, 2, change(2, 1));
+        stage.keep(1, { commit: 1 });
+        stage.checker.applying(1, entry(1, 1));
+        stage.checker.configured(1, change(2, 1), { ...conf, voters: [1, 2] }, false);
+      },
+    },
     "two configurations at one index": {
       rule: "configurations",
       run(stage) {
         stage.elect(1, 2, 1);
         stage.commit(1, 2, entry(1, 1));
         stage.commit(1, 2, change(2, 1));
-        for (const id of [1, 2]) stage.checker.applying(id, entry(1, 1));
+        for (const id of [1, 2]) {
+          stage.keep(id, { commit: 2 });
+          stage.checker.applying(id, entry(1, 1));
+        }
         stage.checker.configured(1, change(2, 1), { ...conf, voters: [1, 2] }, false);
         stage.checker.configured(2, change(2, 1), { ...conf, voters: [1, 3] }, false);
       },
