@@ -20,7 +20,7 @@ export interface ManagerKeeperOptions {
   address: string;
   httpAddress: string;
   /** Where the cluster's managers are now. */
-  managers(): readonly string[];
+  managers: () => readonly string[];
   clock: Clock;
   rng: Rng;
   log: Logger;

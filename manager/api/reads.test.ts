@@ -16,16 +16,14 @@ import { Forwarder } from "./forward.js";
 type Begin = (request: unknown, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<unknown>;
 
 /** Hands the streams to the test instead of gRPC. */
-class Streams extends Handlers {
-  readonly begin = new Map<string, Begin>();
-
-  override serverStream<Req, Res>(
-    method: string,
-    handle: (request: Req, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<Res>,
-  ): ReturnType<Handlers["serverStream"]> {
-    this.begin.set(method, handle as Begin);
-    return super.serverStream(method, handle) as ReturnType<Handlers["serverStream"]>;
-  }
+function collecting(begin: Map<string, Begin>): Handlers {
+  const handlers = new Handlers(silentLogger, () => undefined);
+  const serve = handlers.serverStream.bind(handlers);
+  handlers.serverStream = (method, handle) => {
+    begin.set(method, handle as Begin);
+    return serve(method, handle);
+  };
+  return handlers;
 }
 
 class Cut extends SoloConsensus {
@@ -40,7 +38,7 @@ const service = makeService();
 let store: Store;
 let clock: FakeClock;
 let consensus: Cut;
-let streams: Streams;
+let streams: Map<string, Begin>;
 let user: AbortController;
 let events: EventLog;
 
@@ -48,14 +46,14 @@ beforeEach(async () => {
   store = openMemoryStore();
   clock = new FakeClock();
   consensus = new Cut({ clusterName: "c", name: "h1", address: "127.0.0.1:1", httpAddress: "127.0.0.1:2" });
-  streams = new Streams(silentLogger, () => undefined);
+  streams = new Map();
   user = new AbortController();
   events = new EventLog(store, clock);
   await store.update((tx) => {
     tx.create("services", service);
     tx.create("revisions", makeRevision(service));
   });
-  controlHandlers(streams, {
+  controlHandlers(collecting(streams), {
     store,
     consensus,
     forwarder: new Forwarder({ consensus, clock }),
@@ -84,7 +82,7 @@ function read(method: string, request: unknown): { got: unknown[]; ended: Promis
   const got: unknown[] = [];
   const call = { signal: user.signal } as Call;
   const ended = (async () => {
-    for await (const message of streams.begin.get(method)!(request, user.signal, "", call)) got.push(message);
+    for await (const message of streams.get(method)!(request, user.signal, "", call)) got.push(message);
     return "ended";
   })().catch((error: unknown) => error);
   return { got, ended };
