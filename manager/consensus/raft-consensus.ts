@@ -358,6 +358,9 @@ export class RaftConsensus implements Consensus {
   }
 
   #whyNoQuorum(): string {
+    const { diskProblem } = this.#opened().status();
+    // What was committed since it filled is not here, and what is here is not all there is.
+    if (this.#leaderId !== 0 && diskProblem !== undefined) return `ask another manager: ${diskProblem}`;
     return this.#leaderId === 0
       ? this.health().message
       : `no quorum confirms it in time: ${reachableIn(this.self, this.#members, this.#transport.peers())}`;

@@ -121,7 +121,16 @@ async function joinedAnew(managers: Managers, manager: ManagerProcess, all: read
 }
 
 async function expectEverywhere(managers: Managers, all: readonly string[]): Promise<void> {
-  for (const member of managers.members) expect(await namesAt(managers, member)).toEqual([...all].sort());
+  const sorted = [...all].sort();
+  for (const member of managers.members) {
+    // One that was started a moment ago may not listen yet, although the others still count it in.
+    let names: string[] = [];
+    await eventually(`${member.name} answers`, async () => {
+      names = await namesAt(managers, member);
+      return true;
+    });
+    expect(names).toEqual(sorted);
+  }
 }
 
 describe("a log that is not what it was", { timeout: 300_000 }, () => {
@@ -324,7 +333,12 @@ describe("a disk of eight megabytes", { timeout: 300_000 }, () => {
     });
     console.log(refusal);
     // Whether a write whose answer was a refusal is there is not in doubt: none is.
-    expect(await namesAt(managers, first)).toEqual([...all].sort());
+    expect(await namesAt(managers, await managers.leader())).toEqual([...all].sort());
+    // One that has no room for the others' newest writes says so instead of showing old ones.
+    const alone = await namesAt(managers, first).catch((error: unknown) => String(error));
+    if (typeof alone === "string")
+      expect(alone).toMatch(/no consistent read: ask another manager: the disk of .* is full/);
+    else expect(alone).toEqual([...all].sort());
     const status = await managers.cli(["cluster", "status"]);
     console.log(status.stdout);
     expect(status.code).toBe(1);
@@ -335,7 +349,10 @@ describe("a disk of eight megabytes", { timeout: 300_000 }, () => {
     await leader.kill();
     await eventually("another one leads", async () => (await managers.leader()) !== leader);
     leader.start();
-    await eventually("it is back", async () => (await namesAt(managers, leader)).length === all.length);
+    await eventually("reads are answered", async () => {
+      const names = await namesAt(managers, await managers.leader());
+      return names.length === all.length;
+    });
 
     for (const member of managers.members) await free(member);
     await eventually("no disk is full", async () => {
