@@ -69,7 +69,12 @@ export class Fence {
         );
       // Ours already: put before, by a transaction whose answer was lost.
       if (value === ours) return this.#hold(tenure, Number(found?.mod_revision));
-      if (value > ours) throw this.lost(tenure, `a leader of epoch and term ${value} has written since`);
+      if (value > ours)
+        throw this.lost(
+          tenure,
+          `${key.toString()} was taken by a leader of ${spoken(value)}, and this one is of ${spoken(ours)}; ` +
+            "if that was another cluster's, whose managers are gone for good, delete that key with etcdctl del and start this manager again",
+        );
       try {
         const answer = await client.txn(
           {
@@ -139,6 +144,11 @@ export class Fence {
 /** Fixed width, so that the order of texts is that of numbers. */
 function fenceValue({ epoch, term }: Tenure): string {
   return [epoch, term].map((part) => part.toString(16).padStart(16, "0")).join("");
+}
+
+/** "epoch 0 and term 57". */
+function spoken(value: string): string {
+  return `epoch ${Number.parseInt(value.slice(0, 16), 16)} and term ${Number.parseInt(value.slice(16), 16)}`;
 }
 
 function sameTenure(a: Tenure, b: Tenure): boolean {
