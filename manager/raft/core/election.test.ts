@@ -359,3 +359,12 @@ describe("settings", () => {
     expect(() => make({ maxInflightMsgs: 0 })).toThrow(/maxInflightMsgs: 0/);
   });
 });
+
+it("a learner names no leader that it has not heard for an election timeout", () => {
+  const n = new Network([1, 2, 3], {}, confOf([1, 2], [3]));
+  n.elect(1);
+  n.propose(1, "a");
+  expect(n.raw(3).status().lead).toBe(1);
+  for (let i = 0; i < 30; i += 1) n.raw(3).tick();
+  expect(n.raw(3).status()).toMatchObject({ lead: 0, role: "follower" });
+});

@@ -13,7 +13,10 @@ export function tick(r: RaftState): void {
   r.electionElapsed++;
   if (r.role === "leader") {
     tickLeader(r);
-  } else if (r.electionElapsed >= r.electionTimeout && r.promotable) {
+  } else if (r.electionElapsed >= r.electionTimeout && !r.promotable) {
+    // It never campaigns, and must not go on naming a leader that nobody hears any more.
+    r.lead = nobody;
+  } else if (r.electionElapsed >= r.electionTimeout) {
     r.electionElapsed = 0;
     const refusal = hup(r, r.settings.preVote ? "pre" : "vote");
     if (refusal !== undefined) r.settings.log.debug({ id: r.id, refusal }, "does not campaign");
