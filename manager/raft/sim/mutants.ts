@@ -180,7 +180,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (false)",
     caughtBy: ["progress"],
     profile: "membership",
-    seedsMax: 150,
+    seedsMax: 1_500,
   },
   {
     name: "a change before the leader has committed in its term",
