@@ -51,6 +51,8 @@ export class ManagerChannel {
       "grpc.max_receive_message_length": messageBytesMax,
       // A proxy of the user's web traffic has no business between the command line and the managers.
       "grpc.enable_http_proxy": 0,
+      // Not the back-off of another channel of this process that failed a moment ago.
+      "grpc.use_local_subchannel_pool": 1,
       "grpc.initial_reconnect_backoff_ms": 100,
       "grpc.max_reconnect_backoff_ms": 1000,
       // A stream over which nothing comes for hours must still notice that the other side is gone.

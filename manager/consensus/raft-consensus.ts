@@ -31,6 +31,9 @@ const diskLookMs = 1_000;
 /** Between two attempts to make another one the leader for it: where all disks are full, it would go round. */
 const diskHandOverMs = 30_000;
 
+/** Elections end within two or three timeouts of a second; a read that comes later than this is not kept waiting. */
+const leaderlessMsMax = 4_000;
+
 export interface ConsensusOptions {
   identity: Identity;
   dataDir: string;
@@ -251,6 +254,9 @@ export class RaftConsensus implements Consensus {
   }
 
   async barrier(signal?: AbortSignal): Promise<void> {
+    // An election is waited for; where none has succeeded for long, the answer is known.
+    if (this.#leaderId === 0 && this.#options.clock.monotonic() - this.#leaderlessSinceMs > leaderlessMsMax)
+      throw new ClusterError("unavailable", `no consistent read: ${this.#whyNoQuorum()}`);
     try {
       await this.#opened().readBarrier(signal);
     } catch (error) {
