@@ -307,6 +307,19 @@ export class RaftNode implements AsyncDisposable {
 
   #persist(batch: Batch): void {
     this.#unwrittenBytes = 0;
+    // What a leader has just sent leaves the process at the end of this turn: its own sync, which may hold the turn up
+    // (see disk.ts), comes after it, so that all disks work at the same time.
+    if (this.#now.role === "leader" && this.#driver.raw.confState.voters.length > 1) {
+      setImmediate(() => this.#write(batch));
+    } else {
+      this.#write(batch);
+    }
+  }
+
+  #write(batch: Batch): void {
+    if (this.#ended !== undefined) {
+      return;
+    }
     this.#storage.append(batch).then(
       () => this.#guard(() => this.#driver.persisted()),
       (error: unknown) => this.#fail(error),
