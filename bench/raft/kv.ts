@@ -2,7 +2,7 @@
 // etcd and to our members with the same bytes.
 
 import type { MethodDefinition } from "@grpc/grpc-js";
-import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 
 export interface Put {
   key: Uint8Array;
@@ -24,9 +24,9 @@ const bytesOf = (writer: BinaryWriter): Buffer => Buffer.from(writer.finish());
 function eachBytes(bytes: Uint8Array, field: (number: number, value: Uint8Array) => void): void {
   const reader = new BinaryReader(bytes);
   while (reader.pos < reader.len) {
-    const tag = reader.uint32();
-    if ((tag & 7) === 2) field(tag >>> 3, reader.bytes());
-    else reader.skip(tag & 7);
+    const [number, wireType] = reader.tag();
+    if (wireType === WireType.LengthDelimited) field(number, reader.bytes());
+    else reader.skip(wireType);
   }
 }
 

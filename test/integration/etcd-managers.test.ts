@@ -99,10 +99,10 @@ describe("three managers on a real etcd", () => {
 
   it("a leader that stood still (SIGSTOP) writes nothing when it goes on", async () => {
     const leader = await leaderHost();
-    await lab.pause("manager", leader);
+    lab.pause("manager", leader);
     expect((await create("meanwhile")).code).toBe(0);
     const before = await fence();
-    await lab.resume("manager", leader);
+    lab.resume("manager", leader);
     expect(await leaderHost()).not.toBe(leader);
     expect(await fence()).toBe(before);
     expect(await namesAt(leader)).toEqual(["meanwhile"]);

@@ -246,10 +246,10 @@ describe("the leader cut off", () => {
     const before = await containers("web");
     const leader = await leaderHost();
     const { term } = await status();
-    await lab.pause("manager", leader);
+    lab.pause("manager", leader);
     const waitedMs = await nextWriteMs("meanwhile");
     console.log(`next write ${Math.round(waitedMs)} ms after the leader stood still, command line included`);
-    await lab.resume("manager", leader);
+    lab.resume("manager", leader);
     const after = await leaderHost();
     expect(after).not.toBe(leader);
     expect((await status()).term).toBeGreaterThan(term);
