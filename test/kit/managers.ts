@@ -113,6 +113,16 @@ export class ManagerProcess {
     }
   }
 
+  /** Whether it says so itself. */
+  async ready(): Promise<boolean> {
+    try {
+      return (await fetch(`http://${this.httpAddress}/readyz`, { signal: AbortSignal.timeout(2_000) })).ok;
+    } catch {
+      // Nobody is there, or does not answer: not ready either.
+      return false;
+    }
+  }
+
   pause(): void {
     this.#child?.kill("SIGSTOP");
   }
@@ -223,7 +233,12 @@ export class Managers implements AsyncDisposable {
         async () => {
           status = await this.status(running);
           const voters = status.managers.filter(({ voter, reachable }) => voter && reachable);
-          return status.leaderId !== 0 && voters.length === count && status.writable;
+          if (status.leaderId === 0 || voters.length !== count || !status.writable) return false;
+          // Who was heard of a moment ago may have been killed since, and be starting again.
+          const ready = await Promise.all(
+            this.members.filter(({ running }) => running).map((member) => member.ready()),
+          );
+          return ready.every(Boolean);
         },
         withinMs,
       );
