@@ -11,6 +11,7 @@ import {
   type Logger,
   type LogLevel,
   messageOf,
+  pause,
   serveStatus,
   sleep,
   systemClock,
@@ -308,7 +309,7 @@ async function whenCurrent(store: Store, consensus: Consensus, log: Logger, sign
         if (signal.aborted) return;
         if (!(error instanceof ClusterError) || !error.retryable) throw error;
         log.debug({ error: error.message }, "the store is not current yet");
-        await sleep(systemClock, 100, signal).catch(() => undefined);
+        await pause(systemClock, 100, signal);
       }
     }
   } finally {

@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { ClusterError, type Clock, type Logger, type Rng } from "../../lib/mod.js";
 import type { Member } from "./consensus.js";
 import { type Identity, readDataDir, readIdentity, removedError, writeIdentity } from "./identity.js";
-import { requestJoin } from "./join.js";
+import { type JoinOptions, requestJoin } from "./join.js";
 import { lockDataDir } from "./lock.js";
 import { recover, restore } from "./offline.js";
 
 export { type Identity, readIdentity } from "./identity.js";
+export type { JoinOptions } from "./join.js";
 
 export interface InitOptions {
   dataDir: string;
@@ -50,23 +51,6 @@ export async function initCluster(options: InitOptions): Promise<Identity> {
   };
   await writeIdentity(dataDir, identity);
   return identity;
-}
-
-export interface JoinOptions {
-  dataDir: string;
-  name: string;
-  address: string;
-  httpAddress: string;
-  /** host:port of managers of the cluster, in the order they are asked. */
-  managers: readonly string[];
-  /** Stays without a vote. Default false. */
-  learner?: boolean;
-  /** How long managers that do not answer are asked again, ms; default 60,000. */
-  deadlineMs?: number;
-  clock: Clock;
-  rng: Rng;
-  /** Says which manager is asked and what it answers. */
-  log: Logger;
 }
 
 /**

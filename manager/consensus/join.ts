@@ -15,21 +15,29 @@ const retry: Backoff = { firstMs: 250, maxMs: 3_000, jitter: 0.5 };
 /** Hints followed one after another before going on with the list. */
 const hintsMax = 3;
 
-export interface JoinAsk {
+export interface JoinOptions {
   dataDir: string;
   name: string;
   address: string;
   httpAddress: string;
+  /** host:port of managers of the cluster, in the order they are asked. */
   managers: readonly string[];
+  /** Stays without a vote. Default false. */
   learner?: boolean;
+  /** How long managers that do not answer are asked again, ms; default 60,000. */
   deadlineMs?: number;
   clock: Clock;
   rng: Rng;
+  /** Says which manager is asked and what it answers. */
   log: Logger;
 }
 
 /** The identity that the cluster gave, written down. The nonce is kept before it is sent: a repeated join is the same. */
-export async function requestJoin(ask: JoinAsk, begun: Joining | undefined, signal: AbortSignal): Promise<Identity> {
+export async function requestJoin(
+  ask: JoinOptions,
+  begun: Joining | undefined,
+  signal: AbortSignal,
+): Promise<Identity> {
   const { dataDir, name, address, httpAddress, managers, learner = false, clock, rng, log } = ask;
   if (managers.length === 0)
     throw ClusterError.invalid([
@@ -90,7 +98,11 @@ function gaveUp(managers: readonly string[], last: ClusterError | undefined): Cl
   );
 }
 
-function identityFrom({ name, address, httpAddress }: JoinAsk, { nonce }: Joining, response: JoinResponse): Identity {
+function identityFrom(
+  { name, address, httpAddress }: JoinOptions,
+  { nonce }: Joining,
+  response: JoinResponse,
+): Identity {
   const { clusterId, cluster, epoch, id, store, etcd } = response;
   // Only what is known here goes into the file.
   const members = response.members.map((member) => Member.fromPartial(member));

@@ -151,6 +151,7 @@ export class Membership {
       );
     this.#waiting += 1;
     const turn = this.#tail.then(work);
+    // How it ends is its caller's to hear; the next one only waits for it.
     this.#tail = turn.catch(() => undefined);
     try {
       return await turn;
