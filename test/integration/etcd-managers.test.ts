@@ -2,7 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BUSYBOX_IMAGE, Lab } from "../../packaging/lab/mod.js";
-import { LabCluster, eventually, inTouch } from "../kit/lab.js";
+import { LabCluster, eventually } from "../kit/lab.js";
 
 const name = "etcd";
 let cluster: LabCluster;
@@ -26,15 +26,7 @@ const namesAt = async (n: number) =>
     .filter(Boolean)
     .sort();
 
-async function leaderHost(): Promise<number> {
-  let host = 0;
-  await eventually("three managers in touch with their leader", async () => {
-    const { leader, managers, writable } = await status();
-    host = Number(leader?.name.slice(1) ?? 0);
-    return writable && managers.filter(({ state }) => inTouch(state)).length === 3;
-  });
-  return host;
-}
+const leaderHost = () => cluster.leaderHost(3);
 
 const fence = async () =>
   (

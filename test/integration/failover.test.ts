@@ -3,7 +3,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { BUSYBOX_IMAGE, DEMO_IMAGE } from "../../packaging/lab/mod.js";
-import { eventually, inTouch, labCluster } from "../kit/lab.js";
+import { eventually, labCluster } from "../kit/lab.js";
 import { startLoad } from "../kit/load.js";
 
 const cluster = labCluster();
@@ -19,16 +19,7 @@ interface Status {
 
 const status = () => cluster.json<Status>("cluster", "status");
 
-/** The number of the host whose manager leads, once all three are in touch. */
-async function leaderHost(): Promise<number> {
-  let host = 0;
-  await eventually("three managers in touch with their leader", async () => {
-    const { leader, managers, writable } = await status();
-    host = Number(leader?.name.slice(1) ?? 0);
-    return writable && managers.filter(({ state }) => inTouch(state)).length === 3;
-  });
-  return host;
-}
+const leaderHost = () => cluster.leaderHost(3);
 
 const managerAt = (n: number) => `${lab.address(n)}:7400`;
 const others = (n: number) => lab.hosts.filter((host) => host !== n);

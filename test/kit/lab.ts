@@ -59,6 +59,21 @@ export class LabCluster {
     return JSON.parse(await this.must(...args, "--json")) as T;
   }
 
+  /** The number of the host whose manager leads, once `count` managers are in touch with it and writes are taken. */
+  async leaderHost(count: number): Promise<number> {
+    let host = 0;
+    await eventually(`${count} managers in touch with their leader`, async () => {
+      const { leader, managers, writable } = await this.json<{
+        leader: { name: string } | null;
+        writable: boolean;
+        managers: { state: string }[];
+      }>("cluster", "status");
+      host = Number(leader?.name.slice(1) ?? 0);
+      return writable && managers.filter(({ state }) => inTouch(state)).length === count;
+    });
+    return host;
+  }
+
   /** Removes every service, and waits until no container of them is left. */
   async clear(): Promise<void> {
     const names = (await this.must("service", "ls", "--format", "{{.Name}}")).split("\n").filter(Boolean);
