@@ -1,7 +1,7 @@
 // The agent's connection to the managers: finds one that takes it, registers, keeps the session alive, follows the
 // assignments and reports. When it ends, for whatever reason, the next one begins; the tasks do not notice.
 
-import { Metadata, credentials } from "@grpc/grpc-js";
+import { Metadata, connectivityState, credentials } from "@grpc/grpc-js";
 import {
   type Backoff,
   type Clock,
@@ -46,6 +46,8 @@ export interface SessionOptions {
 }
 
 const registerMs = 10_000;
+/** A manager whose host has no power answers nothing at all: on to the next one, before the leader calls this node lost. */
+const connectMs = 3_000;
 const callMs = 10_000;
 /** Heartbeats that may fail in a row before the manager counts as gone. */
 const missedMax = 3;
@@ -157,7 +159,12 @@ export class ManagerSession {
     const { signal } = controller;
     try {
       const stream = messages(client.register({ nodeId, description }), signal);
-      const first = await withDeadline(clock, registerMs, `register with ${address}`, () => stream.next(), signal);
+      const cancelConnect = clock.after(connectMs, () => {
+        if (client.getChannel().getConnectivityState(false) !== connectivityState.READY)
+          end(new ClusterError("deadline_exceeded", `connect to ${address}: not within ${connectMs} ms`));
+      });
+      const register = () => stream.next().finally(cancelConnect);
+      const first = await withDeadline(clock, registerMs, `register with ${address}`, register, signal);
       if (first.done === true) throw new ClusterError("unavailable", `${address} ended the session at once`);
       const fromMs = clock.monotonic();
       const { sessionId } = first.value;

@@ -259,7 +259,7 @@ describe("Dispatcher over gRPC", () => {
       new Promise<void>((resolve, reject) =>
         client.heartbeat({ sessionId: message.sessionId }, (error) => (error === null ? resolve() : reject(error))),
       );
-    for (let i = 0; i < 3; i += 1) {
+    for (let i = 0; i < 2; i += 1) {
       await clock.advance(9_000);
       await beat();
     }

@@ -8,8 +8,12 @@ import type { Store } from "../store/mod.js";
 
 /** From the last sign of life to DOWN. */
 export const lostAfterMsDefault = 15_000;
-/** A manager that has just started gives agents this much longer to find it. */
-const startGraceMs = 15_000;
+/**
+ * A manager that has just come to lead gives agents this much longer to find it: their longest pause between two tries.
+ * With the election before and the replacements after it, what ran on the old leader's own host still runs elsewhere
+ * within half a minute.
+ */
+const startGraceMs = 5_000;
 /** How often the monitor looks at the clock, to know when the process stood still. */
 const tickMs = 5_000;
 /** After a pause of this process as long as this, nobody's silence counts. */
