@@ -161,6 +161,7 @@ async function describe(engine: Engine, options: AgentOptions, agentVersion: str
     advertiseAddress: options.advertiseAddr,
     agentVersion,
     labels: { ...options.labels },
+    volumeDrivers: [],
   };
 }
 

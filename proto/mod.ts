@@ -29,14 +29,18 @@ import {
 } from "./gen/flotilla/objects/v1/objects.js";
 
 export {
+  ConcurrencyPolicy,
   ContainerHealth,
   ContainerPhase,
   FailureAction,
+  JobState,
   MountType,
   NodeAvailability,
   NodeRole,
   NodeState,
+  PlacementStrategy,
   Protocol,
+  PublishMode,
   PullPolicy,
   RestartCondition,
   RolloutState,
@@ -45,11 +49,19 @@ export {
   UpdateOrder,
 } from "./gen/flotilla/objects/v1/objects.js";
 export type {
+  Affinity,
+  AutoscaleSpec,
+  AutoscaleStatus,
+  Brake,
+  ClusterSettings,
   ContainerCondition,
+  CronMode,
   Endpoint,
   Event,
   HealthCheck,
   HostPort,
+  JobRun,
+  JobStatus,
   Meta,
   Mount,
   NodeSpec,
@@ -59,6 +71,7 @@ export type {
   Resources,
   Route,
   SlotProgress,
+  TaskLeave,
   TaskStatus,
 } from "./gen/flotilla/objects/v1/objects.js";
 
@@ -132,7 +145,7 @@ export const codecs: { readonly [K in Table]: Codec<Objects[K]> } = {
   rollouts: codec<RolloutMessage, Rollout>(RolloutCodec),
 };
 
-/** The number of replicas a spec asks for. */
+/** The number of replicas that a replicated spec asks for; of other modes the number is not the spec's to say: 0. */
 export function replicasOf(spec: ServiceSpec): number {
-  return spec.mode.value.replicas;
+  return spec.mode.$case === "replicated" ? spec.mode.value.replicas : 0;
 }

@@ -2,7 +2,7 @@
 // test/integration/engine.test.ts.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ContainerHealth, Protocol, PullPolicy } from "../../proto/mod.js";
+import { ContainerHealth, Protocol, PublishMode, PullPolicy } from "../../proto/mod.js";
 import type { ContainerRequest, Engine, EngineEvent, EngineLogLine } from "./engine.js";
 
 export interface Bench {
@@ -56,8 +56,8 @@ export function engineContract(name: string, open: () => Promise<Bench>): void {
           mounts: [],
           pullPolicy: PullPolicy.MISSING,
         },
-        limits: { nanoCpus: 0, memoryBytes: 0 },
-        reservations: { nanoCpus: 0, memoryBytes: 0 },
+        limits: { nanoCpus: 0, memoryBytes: 0, generic: {} },
+        reservations: { nanoCpus: 0, memoryBytes: 0, generic: {} },
         networkId,
         dns: { servers: ["10.128.250.1"], search: ["flotilla.internal"] },
         ports: [],
@@ -99,7 +99,7 @@ export function engineContract(name: string, open: () => Promise<Bench>): void {
     test("a container's life: created, running with address and ports, exited with its code, gone", async () => {
       const { engine } = bench;
       const wanted = request("sleep 1000", {
-        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 0, name: "" }],
+        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 0, name: "", mode: PublishMode.INGRESS }],
       });
       const { id } = await engine.create(wanted);
       expect(await engine.inspect(id)).toMatchObject({

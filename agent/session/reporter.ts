@@ -76,7 +76,7 @@ export class Reporter {
         .map(([taskId, activeConnections]) => ({ taskId, activeConnections }));
       const problems = this.#problems;
       try {
-        await send({ sessionId, updates, drains, problems: problems && { texts: [...problems] } });
+        await send({ sessionId, updates, drains, usage: [], problems: problems && { texts: [...problems] } });
         failures = 0;
         this.#done(updates, drains, problems);
       } catch (failure) {

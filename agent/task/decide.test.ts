@@ -13,7 +13,14 @@ import {
   tuple,
 } from "fast-check";
 import { seededRng } from "../../lib/mod.js";
-import { ContainerHealth, ContainerPhase, PullPolicy, RestartCondition, TaskState } from "../../proto/mod.js";
+import {
+  PublishMode,
+  ContainerHealth,
+  ContainerPhase,
+  PullPolicy,
+  RestartCondition,
+  TaskState,
+} from "../../proto/mod.js";
 import { makeSpec, makeTask } from "../../test/kit/objects.js";
 import type { ContainerState } from "../engine/mod.js";
 import { type Context, decide, prepareFailed, prepared, startFailed, starting } from "./decide.js";
@@ -41,7 +48,7 @@ function assignment(changes: Partial<Assignment> & { desired?: TaskState; restar
         ...restart,
       },
     },
-    ports: [{ protocol: 1, targetPort: 80, publishedPort: 0, name: "" }],
+    ports: [{ protocol: 1, targetPort: 80, publishedPort: 0, name: "", mode: PublishMode.INGRESS }],
     drainTimeoutMs: 5_000,
     drained: false,
     serviceLabels: {},

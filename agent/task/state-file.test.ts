@@ -31,6 +31,8 @@ function memory(tasks: string[]): Memory {
         nodePrefix: 24,
         domain: "flotilla.internal",
         dnsAddress: "10.127.0.53",
+        settings: undefined,
+        brake: undefined,
       },
     },
     records: tasks.map((id) => ({

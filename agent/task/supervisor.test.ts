@@ -21,6 +21,8 @@ const cluster = {
   nodePrefix: 24,
   domain: "flotilla.internal",
   dnsAddress: "10.127.0.53",
+  settings: undefined,
+  brake: undefined,
 };
 
 let dir: string;

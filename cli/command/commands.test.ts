@@ -113,6 +113,7 @@ describe("events", () => {
       id: `id${sequence}`,
       name,
       message: "",
+      cause: "",
     });
     let streams = 0;
     const { exit, out } = await line(

@@ -10,6 +10,7 @@ const event = (id: string, at = 0, sequence = 1): Event => ({
   action: "running",
   id,
   name: "web.1",
+  cause: "",
   message: "",
 });
 

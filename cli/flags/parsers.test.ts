@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { MountType, Protocol } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { MountType, Protocol, PublishMode } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import * as as from "./parsers.js";
 import type { Parser } from "./reader.js";
 
@@ -8,6 +8,7 @@ const port = (targetPort: number, publishedPort: number, name = "") => ({
   targetPort,
   publishedPort,
   name,
+  mode: PublishMode.INGRESS,
 });
 
 function table(name: string, parse: Parser<unknown>, good: Record<string, unknown>, bad: Record<string, RegExp>) {

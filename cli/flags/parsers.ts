@@ -2,7 +2,7 @@
 
 import { isIPv6 } from "node:net";
 import { parseBytes, parseDurationMs, parseNanoCpus } from "../../lib/units.js";
-import { MountType, Protocol } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { MountType, Protocol, PublishMode } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Mount, PortSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Parsed, Parser } from "./reader.js";
 
@@ -201,7 +201,9 @@ function portSpec(parts: {
   if (protocol !== "tcp")
     return { rule: `has the protocol ${protocol}, but only tcp ports can be published`, fix: "leave the protocol out" };
   const [targetPort = 0, publishedPort = 0] = numbers;
-  return { ok: { protocol: Protocol.TCP, targetPort, publishedPort, name: parts.name ?? "" } };
+  return {
+    ok: { protocol: Protocol.TCP, targetPort, publishedPort, name: parts.name ?? "", mode: PublishMode.INGRESS },
+  };
 }
 
 /** `type=bind|volume|tmpfs,src=…,dst=…[,ro]`, as Docker's --mount. */
@@ -242,7 +244,15 @@ export const mount: Parser<Mount> = (text) => {
   const readonly = by["readonly"];
   if (readonly !== undefined && !["true", "false", "1", "0", ""].includes(readonly))
     return { rule: `has readonly=${readonly}, which must be true or false`, fix };
-  return { ok: { type, source, target, readOnly: readonly !== undefined && readonly !== "false" && readonly !== "0" } };
+  return {
+    ok: {
+      type,
+      source,
+      target,
+      readOnly: readonly !== undefined && readonly !== "false" && readonly !== "0",
+      volumeDriver: "",
+    },
+  };
 };
 
 /** `a=1,b=2` with known keys; `bare` ones may stand without a value. */

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  PlacementStrategy,
   FailureAction,
   MountType,
   PullPolicy,
@@ -41,7 +42,7 @@ describe("flags of service create", () => {
   it("leave what is not given to the managers", () => {
     const { spec } = apply("create", {});
     expect(spec).toEqual(ServiceSpec.decode(ServiceSpec.encode(spec).finish()));
-    expect(spec.mode.value.replicas).toBe(1);
+    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 1 } });
     expect(spec.update.parallelism).toBeUndefined();
     expect(spec.task.container.stopGracePeriodMs).toBeUndefined();
     expect(spec.drainTimeoutMs).toBeUndefined();
@@ -94,7 +95,7 @@ describe("flags of service create", () => {
     });
     expect(violations(check)).toEqual([]);
     expect(spec.name).toBe("web");
-    expect(spec.mode.value.replicas).toBe(6);
+    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 6 } });
     expect(spec.ports.map(({ targetPort, publishedPort, name }) => [targetPort, publishedPort, name])).toEqual([
       [80, 8080, ""],
       [443, 8443, "https"],
@@ -118,10 +119,16 @@ describe("flags of service create", () => {
         tty: true,
         pullPolicy: PullPolicy.ALWAYS,
       },
-      reservations: { nanoCpus: 5e8, memoryBytes: 256 * 1024 ** 2 },
-      limits: { nanoCpus: 2e9, memoryBytes: 1024 ** 3 },
+      reservations: { nanoCpus: 5e8, memoryBytes: 256 * 1024 ** 2, generic: {} },
+      limits: { nanoCpus: 2e9, memoryBytes: 1024 ** 3, generic: {} },
       restart: { condition: RestartCondition.ON_FAILURE, delayMs: 2000, maxAttempts: 0, windowMs: 60_000 },
-      placement: { constraints: ["node.labels.zone==eu"], maxReplicasPerNode: 2 },
+      placement: {
+        constraints: ["node.labels.zone==eu"],
+        maxReplicasPerNode: 2,
+        preferences: [],
+        affinities: [],
+        strategy: PlacementStrategy.UNSPECIFIED,
+      },
     });
     expect(spec.update).toMatchObject({
       parallelism: 0,
@@ -219,7 +226,7 @@ describe("flags of service update", () => {
     expect(spec.task.container.mounts).toEqual([
       { type: MountType.TMPFS, source: "", target: "/data", readOnly: false },
     ]);
-    expect(spec.mode.value.replicas).toBe(3);
+    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 3 } });
     expect(spec.name).toBe("web");
     expect(before.task.container.env).toEqual(["A=1", "B=2"]);
   });

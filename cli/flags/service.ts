@@ -136,7 +136,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
     on: "create",
   },
   one(basics, { long: "replicas", value: "N", help: "number of tasks (default 1)" }, as.replicas, (spec, value) => {
-    spec.mode.value.replicas = value;
+    spec.mode = { $case: "replicated", value: { replicas: value } };
   }),
   {
     ...one(basics, { long: "image", value: "IMAGE", help: "the image" }, as.nonEmpty, (spec, value) => {

@@ -52,7 +52,7 @@ export function sameTasks(state: ServiceState, revision: number): ReadonlySet<nu
 
 export function progressOf(state: ServiceState): ProgressView {
   const wanted = sameTasks(state, state.service?.revision ?? 0);
-  const total = state.service?.spec?.mode?.value.replicas ?? state.replicasDesired;
+  const total = state.replicasDesired;
   const bySlot = new Map<number, Task[]>();
   let leaving = 0;
   for (const task of orderTasks(state.tasks)) {

@@ -56,7 +56,7 @@ export function specJson(spec: ServiceSpec) {
     name: spec.name,
     labels: spec.labels,
     mode: "replicated",
-    replicas: spec.mode?.value.replicas ?? 0,
+    replicas: spec.mode?.$case === "replicated" ? spec.mode.value.replicas : 0,
     container: {
       ...rest,
       healthcheck: healthcheck ?? null,

@@ -1,6 +1,14 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { FailureAction, MountType, Protocol, PullPolicy, RestartCondition, UpdateOrder } from "../../proto/mod.js";
+import {
+  PlacementStrategy,
+  FailureAction,
+  MountType,
+  Protocol,
+  PullPolicy,
+  RestartCondition,
+  UpdateOrder,
+} from "../../proto/mod.js";
 import { type DeepPartial, ServiceSpec as Message } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { checkServiceSpec, equalSpecs, limits } from "./mod.js";
 
@@ -53,10 +61,16 @@ test("a spec with a name and an image gets every default", () => {
           mounts: [],
           pullPolicy: PullPolicy.MISSING,
         },
-        reservations: { nanoCpus: 0, memoryBytes: 0 },
-        limits: { nanoCpus: 0, memoryBytes: 0 },
+        reservations: { nanoCpus: 0, memoryBytes: 0, generic: {} },
+        limits: { nanoCpus: 0, memoryBytes: 0, generic: {} },
         restart: { condition: RestartCondition.ANY, delayMs: 1000, maxAttempts: 3, windowMs: 120_000 },
-        placement: { constraints: [], maxReplicasPerNode: 0 },
+        placement: {
+          constraints: [],
+          maxReplicasPerNode: 0,
+          preferences: [],
+          affinities: [],
+          strategy: PlacementStrategy.UNSPECIFIED,
+        },
       },
       ports: [],
       update: updateDefaults,

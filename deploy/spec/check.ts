@@ -9,9 +9,11 @@ import type {
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { formatDurationMs, type Violation } from "../../lib/mod.js";
 import {
+  PlacementStrategy,
   FailureAction,
   type Placement,
   Protocol,
+  PublishMode,
   RestartCondition,
   type RestartPolicy,
   type ServiceSpec,
@@ -34,7 +36,7 @@ export function checkServiceSpec(message: ServiceMessage): CheckedSpec {
   const problems = new Problems();
   checkUnknown("spec", message, problems);
   checkName(message.name, problems);
-  const replicas = message.mode === undefined ? 1 : message.mode.value.replicas;
+  const replicas = message.mode?.$case === "replicated" ? message.mode.value.replicas : 1;
   checkReplicas(replicas, problems);
   const spec: ServiceSpec = {
     name: message.name,
@@ -45,7 +47,10 @@ export function checkServiceSpec(message: ServiceMessage): CheckedSpec {
       ...checkResources(message.task, problems),
       restart: checkRestart(message.task?.restart, problems),
       placement: checkPlacement(message.task?.placement, problems),
+      priority: message.task?.priority ?? 0,
     },
+    dependsOn: message.dependsOn,
+    autoscale: undefined,
     ports: checkPorts(message.ports, problems),
     update: checkUpdate("update", message.update, problems),
     rollback: checkUpdate("rollback", message.rollback, problems),
@@ -125,7 +130,13 @@ function checkPorts(ports: readonly PortSpec[], problems: Problems): PortSpec[] 
         );
       once(names, port.name, `${field}.name`, port.name, i);
     }
-    return { protocol, targetPort: port.targetPort, publishedPort: port.publishedPort, name: port.name };
+    return {
+      protocol,
+      targetPort: port.targetPort,
+      publishedPort: port.publishedPort,
+      name: port.name,
+      mode: PublishMode.INGRESS,
+    };
   });
 }
 
@@ -149,7 +160,13 @@ function checkPlacement(message: Placement | undefined, problems: Problems): Pla
     limits.maxReplicasPerNode,
   );
   if (!problems.fits("constraints", constraints.length, limits.constraints, "constraints"))
-    return { constraints: [], maxReplicasPerNode };
+    return {
+      constraints: [],
+      maxReplicasPerNode,
+      preferences: [],
+      affinities: [],
+      strategy: PlacementStrategy.UNSPECIFIED,
+    };
   const seen = new Map<string, number>();
   const texts = constraints.map((text, i) => {
     const parsed = parseConstraint(text);
@@ -163,7 +180,13 @@ function checkPlacement(message: Placement | undefined, problems: Problems): Pla
     seen.set(parsed.constraint.text, before ?? i);
     return parsed.constraint.text;
   });
-  return { constraints: texts, maxReplicasPerNode };
+  return {
+    constraints: texts,
+    maxReplicasPerNode,
+    preferences: [],
+    affinities: [],
+    strategy: PlacementStrategy.UNSPECIFIED,
+  };
 }
 
 function checkUpdate(field: string, message: UpdateMessage | undefined, problems: Problems): UpdateConfig {

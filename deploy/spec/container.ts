@@ -220,7 +220,13 @@ function checkMounts(mounts: readonly Mount[], problems: Problems): Mount[] {
       targets.set(target, before ?? i);
     }
     checkSource(`${field}.source`, type, mount.source, problems);
-    return { type, source: mount.source, target: mount.target, readOnly: mount.readOnly };
+    return {
+      type,
+      source: mount.source,
+      target: mount.target,
+      readOnly: mount.readOnly,
+      volumeDriver: mount.volumeDriver,
+    };
   });
 }
 
@@ -265,7 +271,7 @@ export function checkResources(
         `must be from ${formatBytes(limits.memoryBytesMin)} to ${formatBytes(limits.memoryBytesMax)}, or 0 for none`,
         "use for example 64m",
       );
-    return { nanoCpus, memoryBytes };
+    return { nanoCpus, memoryBytes, generic: message?.generic ?? {} };
   };
   const reservations = of("reservations", task?.reservations);
   const limit = of("limits", task?.limits);

@@ -11,6 +11,7 @@ export {
   type ParsedConstraint,
   parseConstraint,
 } from "./constraint.js";
+export { type Settings, settingsOf } from "./cluster.js";
 export { type ImageReference, type ParsedImage, parseImage } from "./image.js";
 export { reservedLabelPrefix } from "./labels.js";
 export { limits } from "./limits.js";

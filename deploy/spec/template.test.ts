@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { Protocol, type ServiceSpec } from "../../proto/mod.js";
+import { PlacementStrategy, Protocol, type ServiceSpec } from "../../proto/mod.js";
 import { makeSpec } from "../../test/kit/objects.js";
 import { equalPlacement, templateHash } from "./mod.js";
 
@@ -13,7 +13,18 @@ test.each<[string, ServiceSpec]>([
   ["replicas", makeSpec({ ports: [80, 443], replicas: 9 })],
   ["labels of the service", { ...spec, labels: { a: "b" } }],
   ["update settings", { ...spec, update: { ...spec.update, parallelism: 7 } }],
-  ["placement", withTask({ placement: { constraints: ["node.id==a"], maxReplicasPerNode: 1 } })],
+  [
+    "placement",
+    withTask({
+      placement: {
+        constraints: ["node.id==a"],
+        maxReplicasPerNode: 1,
+        preferences: [],
+        affinities: [],
+        strategy: PlacementStrategy.UNSPECIFIED,
+      },
+    }),
+  ],
   [
     "a published port",
     { ...spec, ports: spec.ports.map((port) => ({ ...port, publishedPort: port.targetPort + 8000 })) },
@@ -27,7 +38,7 @@ test.each<[string, ServiceSpec]>([
   ["the image", makeSpec({ ports: [80, 443], image: "other" })],
   ["a target port", makeSpec({ ports: [80, 444] })],
   ["a port less", makeSpec({ ports: [80] })],
-  ["a limit", withTask({ limits: { nanoCpus: 1e9, memoryBytes: 0 } })],
+  ["a limit", withTask({ limits: { nanoCpus: 1e9, memoryBytes: 0, generic: {} } })],
   ["the environment", withTask({ container: { ...spec.task.container, env: ["A=1"] } })],
 ])("a change of %s restarts tasks", (_, changed) => {
   expect(templateHash(changed)).not.toBe(templateHash(spec));
@@ -43,5 +54,18 @@ test("the order of labels and absent keys make no difference", () => {
 
 test("placement is compared by constraints and the limit per node", () => {
   expect(equalPlacement(spec, makeSpec({ replicas: 3 }))).toBe(true);
-  expect(equalPlacement(spec, withTask({ placement: { constraints: [], maxReplicasPerNode: 1 } }))).toBe(false);
+  expect(
+    equalPlacement(
+      spec,
+      withTask({
+        placement: {
+          constraints: [],
+          maxReplicasPerNode: 1,
+          preferences: [],
+          affinities: [],
+          strategy: PlacementStrategy.UNSPECIFIED,
+        },
+      }),
+    ),
+  ).toBe(false);
 });

@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { type AddressInfo, type Server, type Socket, connect, createServer } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { silentLogger, systemClock, systemRng } from "../../lib/mod.js";
-import { type Endpoint, Protocol } from "../../proto/mod.js";
+import { type Endpoint, Protocol, PublishMode } from "../../proto/mod.js";
 import { Ambassador } from "../ambassador.js";
 import { sampleEndpoint, sampleHost, sampleRoute } from "../routes/samples.js";
 
@@ -98,7 +98,11 @@ async function setUp(connectionsMax = 1_000) {
       ...of,
     });
   const route = (endpoints: Endpoint[], publishedPort = 0) =>
-    sampleRoute({ vip, ports: [{ protocol: Protocol.TCP, targetPort: port, publishedPort, name: "" }], endpoints });
+    sampleRoute({
+      vip,
+      ports: [{ protocol: Protocol.TCP, targetPort: port, publishedPort, name: "", mode: PublishMode.INGRESS }],
+      endpoints,
+    });
   const host = sampleHost({
     vipPool: "127.77.0.0/16",
     nodePool: "127.78.0.0/16",

@@ -1,7 +1,7 @@
 // Routes and hosts for tests: complete messages from the few fields that a test is about.
 
 import type { HostConfig } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
-import { type Endpoint, Protocol, type Route } from "../../proto/mod.js";
+import { type Endpoint, Protocol, PublishMode, type Route } from "../../proto/mod.js";
 
 export function sampleHost(of: Partial<HostConfig> = {}): HostConfig {
   return {
@@ -36,7 +36,7 @@ export function sampleRoute(of: Partial<Route> = {}): Route {
     id: "s1",
     serviceName: "web",
     vip: "10.127.0.7",
-    ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 0, name: "http" }],
+    ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 0, name: "http", mode: PublishMode.INGRESS }],
     endpoints: [],
     ...of,
   };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { type Clock, seededRng } from "../../lib/mod.js";
-import { Protocol, type Route } from "../../proto/mod.js";
+import { Protocol, PublishMode, type Route } from "../../proto/mod.js";
 import { Backend, type Candidate } from "./backend.js";
 import { EndpointState, ejectAfterFailures, ejectForMs } from "./endpoint.js";
 import { sampleEndpoint, sampleHost, sampleRoute } from "./samples.js";
@@ -35,7 +35,7 @@ describe("claims", () => {
   it("are the VIP, the published port, and the addresses of tasks elsewhere", () => {
     const { table } = setUp([
       sampleRoute({
-        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8080, name: "" }],
+        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8080, name: "", mode: PublishMode.INGRESS }],
         endpoints: [
           sampleEndpoint(1),
           sampleEndpoint(2, { nodeId: "n2", address: "10.128.2.2", hostAddress: "192.168.0.2" }),

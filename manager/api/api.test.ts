@@ -14,6 +14,8 @@ const cluster = (changes: object) => ({
   meta: { id: "c", version: 0, createdAtMs: 0, updatedAtMs: 0 },
   name: "c",
   ...clusterDefaults,
+  settings: undefined,
+  brake: undefined,
   ...changes,
 });
 
@@ -103,6 +105,7 @@ describe("updateNode", () => {
       availability: NodeAvailability.UNSPECIFIED,
       role: NodeRole.UNSPECIFIED,
       labelsAdd: {},
+      confirmLoss: false,
       labelsRemove: [],
     };
     const drained = await updateNode(store, clock, alone, {
@@ -114,13 +117,13 @@ describe("updateNode", () => {
     await expect(updateNode(store, clock, alone, { ...request, labelsAdd: { "a b": "x" } })).rejects.toMatchObject({
       code: "invalid_argument",
     });
-    await expect(updateNode(store, clock, alone, { ...request, labelsRemove: ["rack"] })).rejects.toThrow(
-      /has no label "rack"/,
-    );
+    await expect(
+      updateNode(store, clock, alone, { ...request, confirmLoss: false, labelsRemove: ["rack"] }),
+    ).rejects.toThrow(/has no label "rack"/);
     await expect(updateNode(store, clock, alone, { ...request, availability: 99 as never })).rejects.toThrow(
       /^availability:/,
     );
-    const bare = await updateNode(store, clock, alone, { ...request, labelsRemove: ["zone"] });
+    const bare = await updateNode(store, clock, alone, { ...request, confirmLoss: false, labelsRemove: ["zone"] });
     expect(bare.node?.spec?.labels).toEqual({});
   });
 });

@@ -31,6 +31,8 @@ export async function ensureCluster(store: Store, name: string, clock: Clock, rn
       meta: { id, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
       name,
       ...clusterDefaults,
+      settings: undefined,
+      brake: undefined,
     };
     tx.create("clusters", made);
     return made;

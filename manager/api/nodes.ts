@@ -31,7 +31,7 @@ export function nodeState(view: View, node: Node, managers: Managers): NodeState
     memoryBytes += reservations?.memoryBytes ?? 0;
   }
   const manager = managers.find(({ name }) => name === node.description.hostname);
-  return { node, tasks, reserved: { nanoCpus, memoryBytes }, manager };
+  return { node, tasks, reserved: { nanoCpus, memoryBytes, generic: {} }, manager };
 }
 
 export function listNodes(view: View, managers: Managers): NodeStateMessage[] {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
-import { Protocol, RolloutState, type ServiceSpec } from "../../proto/mod.js";
+import { Protocol, PublishMode, RolloutState, type ServiceSpec } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
 import { makeSpec } from "../../test/kit/objects.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
@@ -10,7 +10,7 @@ import { Services } from "./services.js";
 function specOf(name: string, image: string, publishedPort: number): ServiceSpec {
   return {
     ...makeSpec({ name, image }),
-    ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort, name: "" }],
+    ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort, name: "", mode: PublishMode.INGRESS }],
   };
 }
 

@@ -125,6 +125,7 @@ describe("Dispatcher over gRPC", () => {
     expect(messages[0]?.changes.map(({ item }) => item?.$case)).toEqual(["task", "route", "node"]);
 
     await updateStatus({
+      usage: [],
       sessionId: message.sessionId,
       updates: [{ taskId: "t1", status: readyStatus() }],
       drains: [],
@@ -144,7 +145,12 @@ describe("Dispatcher over gRPC", () => {
     expect(third?.[1]).toMatchObject({ value: { endpoints: [{ taskId: "t1", draining: true }] } });
 
     // Every connected node says that nobody uses it any more: its agent may stop it.
-    await updateStatus({ sessionId: message.sessionId, updates: [], drains: [{ taskId: "t1", activeConnections: 0 }] });
+    await updateStatus({
+      usage: [],
+      sessionId: message.sessionId,
+      updates: [],
+      drains: [{ taskId: "t1", activeConnections: 0 }],
+    });
     await clock.advance(1);
     await eventually(() => messages.length === 4);
     expect(messages[3]?.changes).toMatchObject([{ item: { $case: "task", value: { drained: true } } }]);
@@ -195,7 +201,7 @@ describe("Dispatcher over gRPC", () => {
 
   it("keeps what a host's ambassador cannot do, until it can", async () => {
     const { message } = await register();
-    const report = { sessionId: message.sessionId, updates: [], drains: [] };
+    const report = { usage: [], sessionId: message.sessionId, updates: [], drains: [] };
     const problems = () => store.view().nodes.get(nodeId)?.problems;
     await updateStatus({ ...report, problems: { texts: ["port 8080 is taken"] } });
     await updateStatus(report);
@@ -218,11 +224,13 @@ describe("Dispatcher over gRPC", () => {
     const drained = () =>
       messages.some(({ changes }) => changes.some(({ item }) => item?.$case === "task" && item.value.drained));
     await updateStatus({
+      usage: [],
       sessionId: one.message.sessionId,
       updates: [],
       drains: [{ taskId: "t1", activeConnections: 0 }],
     });
     await updateStatus({
+      usage: [],
       sessionId: two.message.sessionId,
       updates: [],
       drains: [{ taskId: "t1", activeConnections: 3 }],
@@ -231,6 +239,7 @@ describe("Dispatcher over gRPC", () => {
     await eventually(() => messages.length > 0);
     expect(drained()).toBe(false);
     await updateStatus({
+      usage: [],
       sessionId: two.message.sessionId,
       updates: [],
       drains: [{ taskId: "t1", activeConnections: 0 }],
@@ -252,7 +261,12 @@ describe("Dispatcher over gRPC", () => {
       messages.some(({ changes }) => changes.some(({ item }) => item?.$case === "task" && item.value.drained));
     await eventually(() => messages.length > 0);
     expect(drained()).toBe(false);
-    await updateStatus({ sessionId: message.sessionId, updates: [], drains: [{ taskId: "t1", activeConnections: 0 }] });
+    await updateStatus({
+      usage: [],
+      sessionId: message.sessionId,
+      updates: [],
+      drains: [{ taskId: "t1", activeConnections: 0 }],
+    });
     await clock.advance(1);
     // The other host may still have connections to the task; once it is lost it has none.
     const beat = () =>
@@ -320,6 +334,7 @@ describe("Dispatcher over gRPC", () => {
     const { message } = await register();
     const failed = { ...readyStatus(), state: TaskState.FAILED };
     await updateStatus({
+      usage: [],
       sessionId: message.sessionId,
       updates: [
         { taskId: "mine", status: { ...readyStatus(), state: TaskState.STARTING } },
@@ -330,8 +345,14 @@ describe("Dispatcher over gRPC", () => {
     });
     expect(store.view().tasks.get("mine")?.status.state).toBe(TaskState.RUNNING);
     expect(store.view().tasks.get("theirs")?.status.state).toBe(TaskState.RUNNING);
-    await updateStatus({ sessionId: message.sessionId, updates: [{ taskId: "mine", status: failed }], drains: [] });
     await updateStatus({
+      usage: [],
+      sessionId: message.sessionId,
+      updates: [{ taskId: "mine", status: failed }],
+      drains: [],
+    });
+    await updateStatus({
+      usage: [],
       sessionId: message.sessionId,
       updates: [{ taskId: "mine", status: readyStatus() }],
       drains: [],
@@ -341,7 +362,7 @@ describe("Dispatcher over gRPC", () => {
   });
 
   it("says not_found to a session it does not know", async () => {
-    await expect(updateStatus({ sessionId: "nobody", updates: [], drains: [] })).rejects.toMatchObject({
+    await expect(updateStatus({ usage: [], sessionId: "nobody", updates: [], drains: [] })).rejects.toMatchObject({
       code: "not_found",
     });
   });

@@ -331,12 +331,17 @@ export class Dispatcher implements AsyncDisposable {
       }
       const node: Node = {
         meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
-        spec: before?.spec ?? { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
+        spec: before?.spec ?? {
+          availability: NodeAvailability.ACTIVE,
+          role: NodeRole.UNSPECIFIED,
+          labels: {},
+          availabilitySinceMs: 0,
+        },
         description: whole,
         status:
           before?.status.state === NodeState.READY
             ? before.status
-            : { state: NodeState.READY, message: "registered", sinceMs: nowMs },
+            : { state: NodeState.READY, message: "registered", sinceMs: nowMs, lossConfirmed: false, lastSeenAtMs: 0 },
         problems: before?.problems ?? [],
         subnet: before?.subnet ?? allocateSubnet(tx, cluster),
       };

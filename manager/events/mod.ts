@@ -27,6 +27,7 @@ function ofTask(before: Task | undefined, after: Task | undefined): Told[] {
     id: task.meta.id,
     name: taskName(task),
     message,
+    cause: "",
   });
   const events: Told[] = [];
   if (before === undefined) events.push(told("created", after.cause));
@@ -54,7 +55,7 @@ export function describe(change: Change): Told[] {
       const service = after ?? before;
       if (service === undefined) return [];
       const told = (action: string, message: string): Told[] => [
-        { kind: "service", action, id: service.meta.id, name: service.spec.name, message },
+        { kind: "service", action, id: service.meta.id, name: service.spec.name, message, cause: "" },
       ];
       if (before === undefined) return told("created", service.spec.task.container.image);
       if (after === undefined) return told("removed", "");
@@ -71,6 +72,7 @@ export function describe(change: Change): Told[] {
         id: node.meta.id,
         name: node.description.hostname,
         message,
+        cause: "",
       });
       if (before === undefined) return [told("joined", `${node.description.advertiseAddress}, subnet ${node.subnet}`)];
       if (after === undefined) return [told("removed", "")];
@@ -90,7 +92,7 @@ export function describe(change: Change): Told[] {
       if (after === undefined || before?.state === after.state) return [];
       const action = before === undefined ? "started" : nameOf(RolloutState, after.state);
       const message = `${after.isRollback ? "back " : ""}from revision ${after.fromRevision} to ${after.toRevision}${after.message === "" ? "" : `: ${after.message}`}`;
-      return [{ kind: "rollout", action, id: after.meta.id, name: after.serviceId, message }];
+      return [{ kind: "rollout", action, id: after.meta.id, name: after.serviceId, message, cause: "" }];
     }
     case "clusters":
     case "revisions":

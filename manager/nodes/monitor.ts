@@ -115,7 +115,7 @@ export class NodeMonitor implements AsyncDisposable {
       tx.put("nodes", {
         ...node,
         meta: { ...node.meta, updatedAtMs: nowMs },
-        status: { state, message, sinceMs: nowMs },
+        status: { ...node.status, state, message, sinceMs: nowMs },
       });
     });
     log.info({ node: nodeId, state, message }, "node state changed");

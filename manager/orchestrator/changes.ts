@@ -49,6 +49,9 @@ export function createService(
     vip,
     rolloutId: "",
     removing: false,
+    job: undefined,
+    autoscale: undefined,
+    waitingFor: "",
   };
   const revision: Revision = {
     meta: newMeta(making),

@@ -105,7 +105,7 @@ test("more tasks than fit into one transaction are made, and removed again with 
 test("what cannot be placed says why once, and is placed when there is room", async () => {
   const store = await cluster();
   const spec = makeSpec({ replicas: 1 });
-  const big = { nanoCpus: 0, memoryBytes: 64 * 1024 ** 3 };
+  const big = { nanoCpus: 0, memoryBytes: 64 * 1024 ** 3, generic: {} };
   await create(store, { ...spec, task: { ...spec.task, reservations: big } });
   await until(store, (view) => tasksOf(view).some(({ placementMessage }) => placementMessage !== ""));
   await quiet(store);
@@ -116,7 +116,7 @@ test("what cannot be placed says why once, and is placed when there is room", as
   const node = makeNode("h4");
   const roomy: Node = {
     ...node,
-    description: { ...node.description, resources: { nanoCpus: 1e9, memoryBytes: 2 ** 37 } },
+    description: { ...node.description, resources: { nanoCpus: 1e9, memoryBytes: 2 ** 37, generic: {} } },
   };
   await store.update((tx) => tx.create("nodes", roomy));
   await until(store, (view) => tasksOf(view)[0]?.nodeId === "h4");

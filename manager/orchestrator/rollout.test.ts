@@ -2,6 +2,8 @@
 
 import { expect, test } from "vitest";
 import {
+  PlacementStrategy,
+  replicasOf,
   FailureAction,
   NodeAvailability,
   NodeState,
@@ -20,7 +22,16 @@ function specWith(image: string, replicas: number, update: Update = {}, constrai
   const spec = makeSpec({ image, replicas });
   return {
     ...spec,
-    task: { ...spec.task, placement: { constraints, maxReplicasPerNode: 0 } },
+    task: {
+      ...spec.task,
+      placement: {
+        constraints,
+        maxReplicasPerNode: 0,
+        preferences: [],
+        affinities: [],
+        strategy: PlacementStrategy.UNSPECIFIED,
+      },
+    },
     update: { ...spec.update, ...update },
   };
 }
@@ -284,12 +295,12 @@ test("a rollback repeats the earlier spec, but keeps the size when the service w
   world.update(specWith("two", 3));
   expect(settle(world)).toBe(RolloutState.COMPLETED);
   world.rollback();
-  expect(world.service.spec.mode.value.replicas).toBe(2);
+  expect(replicasOf(world.service.spec)).toBe(2);
   expect(world.run(60_000, () => world.converged())).toBe(true);
   world.update(specWith("two", 2));
   world.scale(5);
   expect(world.run(120_000, () => world.converged())).toBe(true);
   world.rollback(1);
-  expect(world.service.spec.mode.value.replicas).toBe(5);
+  expect(replicasOf(world.service.spec)).toBe(5);
   expect(world.service.spec.task.container.image).toBe("one");
 });

@@ -241,5 +241,9 @@ function newTask(
     readySinceMs: 0,
     endedAtMs: 0,
     cause,
+    onlyNodeId: "",
+    leave: undefined,
+    run: 0,
+    placementReason: "",
   };
 }

@@ -23,7 +23,7 @@ const updatesAtOnce = 8;
 /** Gathers the tasks of one deploy, which come in several commits. */
 const debounceMsDefault = 5;
 
-const nothing: Resources = { nanoCpus: 0, memoryBytes: 0 };
+const nothing: Resources = { nanoCpus: 0, memoryBytes: 0, generic: {} };
 
 export interface SchedulerOptions {
   store: Store;

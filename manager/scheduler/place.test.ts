@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import {
+  PlacementStrategy,
   type Node,
   NodeAvailability,
   NodeRole,
@@ -14,11 +15,21 @@ import { makeNode, makeSpec, makeTask } from "../../test/kit/objects.js";
 import { place, type PlaceInput, type Placement, Usage } from "./mod.js";
 
 const gib = 1024 ** 3;
-const none: Resources = { nanoCpus: 0, memoryBytes: 0 };
+const none: Resources = { nanoCpus: 0, memoryBytes: 0, generic: {} };
 
 function specWith(reservations: Partial<Resources> = {}, constraints: string[] = [], maxReplicasPerNode = 0): TaskSpec {
   const { task } = makeSpec();
-  return { ...task, reservations: { ...none, ...reservations }, placement: { constraints, maxReplicasPerNode } };
+  return {
+    ...task,
+    reservations: { ...none, ...reservations },
+    placement: {
+      constraints,
+      maxReplicasPerNode,
+      preferences: [],
+      affinities: [],
+      strategy: PlacementStrategy.UNSPECIFIED,
+    },
+  };
 }
 
 function nodeWith(id: string, resources: Partial<Resources> = {}, labels: Record<string, string> = {}): Node {
@@ -99,10 +110,18 @@ test("only tasks that are meant to run and have no node are placed", () => {
 
 test("nodes that are not ready, cordoned or drained get nothing, and the message counts them", () => {
   const nodes = [
-    makeNode("h1", { status: { state: NodeState.DOWN, message: "", sinceMs: 0 } }),
-    makeNode("h2", { status: { state: NodeState.UNKNOWN, message: "", sinceMs: 0 } }),
-    makeNode("h3", { spec: { availability: NodeAvailability.DRAINED, role: NodeRole.UNSPECIFIED, labels: {} } }),
-    makeNode("h4", { spec: { availability: NodeAvailability.CORDONED, role: NodeRole.UNSPECIFIED, labels: {} } }),
+    makeNode("h1", {
+      status: { state: NodeState.DOWN, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0 },
+    }),
+    makeNode("h2", {
+      status: { state: NodeState.UNKNOWN, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0 },
+    }),
+    makeNode("h3", {
+      spec: { availability: NodeAvailability.DRAINED, role: NodeRole.UNSPECIFIED, labels: {}, availabilitySinceMs: 0 },
+    }),
+    makeNode("h4", {
+      spec: { availability: NodeAvailability.CORDONED, role: NodeRole.UNSPECIFIED, labels: {}, availabilitySinceMs: 0 },
+    }),
   ];
   expect(run(newTasks(1), nodes).unplaced).toEqual([
     { taskId: "s-t0", message: "no suitable node (4 nodes): 1 cordoned, 1 down, 1 drained, 1 not connected" },
@@ -183,7 +202,7 @@ const nodesArbitrary = fc
   .map((all) =>
     all.map(({ memory, cpus, zone, state }, i) => ({
       ...nodeWith(`h${i}`, { memoryBytes: memory * gib, nanoCpus: cpus * 1e9 }, { zone }),
-      status: { state, message: "", sinceMs: 0 },
+      status: { state, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0 },
     })),
   );
 

@@ -31,7 +31,7 @@ test("kept up to date task by task, it is what counting everything anew gives", 
             desiredState: rest.desiredState,
             status: { state, sinceMs: 0, message: "", error: "", container: undefined },
           }),
-          { nanoCpus: 0, memoryBytes },
+          { nanoCpus: 0, memoryBytes, generic: {} },
         );
       for (const change of script) {
         if (change.removed) {

@@ -1,6 +1,8 @@
 // Small whole objects for the store's tests and benchmarks.
 
 import {
+  PlacementStrategy,
+  PublishMode,
   type Cluster,
   type Node,
   type Revision,
@@ -50,15 +52,24 @@ function spec(name: string): ServiceSpec {
         mounts: [],
         pullPolicy: 1,
       },
-      reservations: { nanoCpus: 0, memoryBytes: 0 },
-      limits: { nanoCpus: 0, memoryBytes: 0 },
+      reservations: { nanoCpus: 0, memoryBytes: 0, generic: {} },
+      limits: { nanoCpus: 0, memoryBytes: 0, generic: {} },
       restart: { condition: 3, delayMs: 1_000, maxAttempts: 3, windowMs: 120_000 },
-      placement: { constraints: [], maxReplicasPerNode: 0 },
+      placement: {
+        constraints: [],
+        maxReplicasPerNode: 0,
+        preferences: [],
+        affinities: [],
+        strategy: PlacementStrategy.UNSPECIFIED,
+      },
+      priority: 0,
     },
-    ports: [{ protocol: 1, targetPort: 80, publishedPort: 0, name: "" }],
+    ports: [{ protocol: 1, targetPort: 80, publishedPort: 0, name: "", mode: PublishMode.INGRESS }],
     update,
     rollback: update,
     drainTimeoutMs: 5_000,
+    dependsOn: [],
+    autoscale: undefined,
   };
 }
 
@@ -93,20 +104,21 @@ export function sampleNode(id: string): Node {
   return {
     ...codecs.nodes.decode(nothing),
     meta: meta(id),
-    spec: { availability: 1, labels: {}, role: 0 },
+    spec: { availability: 1, labels: {}, role: 0, availabilitySinceMs: 0 },
     description: {
       hostname: id,
       os: "linux",
       architecture: "amd64",
       engineVersion: "",
       engineApiVersion: "",
-      resources: { nanoCpus: 4e9, memoryBytes: 8e9 },
+      resources: { nanoCpus: 4e9, memoryBytes: 8e9, generic: {} },
       engineLabels: {},
       advertiseAddress: "192.0.2.1",
       agentVersion: "",
       labels: {},
+      volumeDrivers: [],
     },
-    status: { state: 1, message: "", sinceMs: 1_000 },
+    status: { state: 1, message: "", sinceMs: 1_000, lossConfirmed: false, lastSeenAtMs: 0 },
   };
 }
 

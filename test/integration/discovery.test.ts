@@ -16,7 +16,7 @@ import {
   type SteerRequest,
   type SteerResponse,
 } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
-import { type Endpoint, Protocol, type Route } from "../../proto/mod.js";
+import { type Endpoint, Protocol, PublishMode, type Route } from "../../proto/mod.js";
 import { eventually } from "../kit/lab.js";
 
 const cliPath = fileURLToPath(new URL("../../dist/cli/main.js", import.meta.url));
@@ -86,7 +86,7 @@ const web = (of: Partial<Route> = {}): Route => ({
   id: "s1",
   serviceName: "web",
   vip,
-  ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8080, name: "http" }],
+  ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8080, name: "http", mode: PublishMode.INGRESS }],
   endpoints,
   ...of,
 });
@@ -248,7 +248,9 @@ describe("steering", () => {
       "80",
     ]);
     const { problems } = await apply([
-      web({ ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8099, name: "" }] }),
+      web({
+        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8099, name: "", mode: PublishMode.INGRESS }],
+      }),
     ]);
     expect(problems.join("\n")).toContain(
       "published port 8099 of service web: is in use by another process on this host",
@@ -276,7 +278,7 @@ describe("steering", () => {
       "-p",
       "80",
     ]);
-    const ports = [{ protocol: Protocol.TCP, targetPort: 8181, publishedPort: 0, name: "" }];
+    const ports = [{ protocol: Protocol.TCP, targetPort: 8181, publishedPort: 0, name: "", mode: PublishMode.INGRESS }];
     const { problems } = await apply([
       web(),
       web({ id: "s2", serviceName: "other", vip: "10.127.0.9", ports, endpoints: [] }),

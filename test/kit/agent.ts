@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentOptions } from "../../agent/main.js";
 import type { TaskAssignment } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import { type HealthCheck, Protocol, RestartCondition, TaskState } from "../../proto/mod.js";
+import { type HealthCheck, Protocol, PublishMode, RestartCondition, TaskState } from "../../proto/mod.js";
 import { makeSpec, makeTask } from "./objects.js";
 
 const main = new URL("../../dist/agent/main.js", import.meta.url).href;
@@ -107,6 +107,7 @@ export function assignmentOf(
       targetPort,
       publishedPort: 0,
       name: "",
+      mode: PublishMode.INGRESS,
     })),
     drainTimeoutMs: changes.drainTimeoutMs ?? 10_000,
     drained: false,

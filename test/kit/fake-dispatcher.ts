@@ -294,9 +294,9 @@ export class FakeDispatcher implements AsyncDisposable {
     if (description?.resources === undefined) throw new Error("the agent did not describe its host");
     return {
       meta: meta(request.nodeId),
-      spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
+      spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {}, availabilitySinceMs: 0 },
       description: { ...description, resources: description.resources },
-      status: { state: NodeState.READY, message: "", sinceMs: 1 },
+      status: { state: NodeState.READY, message: "", sinceMs: 1, lossConfirmed: false, lastSeenAtMs: 0 },
       subnet: this.#options.subnet ?? "10.128.7.0/24",
       problems: [],
     };
@@ -316,5 +316,7 @@ function cluster(): Cluster {
     nodePrefix: 24,
     domain: "flotilla.internal",
     dnsAddress: "10.127.0.53",
+    settings: undefined,
+    brake: undefined,
   };
 }

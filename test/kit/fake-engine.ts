@@ -120,7 +120,7 @@ export class FakeEngine implements Engine {
       apiVersion: "1.41",
       os: "linux",
       architecture: "amd64",
-      resources: { nanoCpus: 2e9, memoryBytes: 2 ** 33 },
+      resources: { nanoCpus: 2e9, memoryBytes: 2 ** 33, generic: {} },
       labels: {},
     };
   }

@@ -2,6 +2,7 @@
 
 import { templateHash } from "../../deploy/spec/mod.js";
 import {
+  PlacementStrategy,
   ContainerHealth,
   ContainerPhase,
   FailureAction,
@@ -10,6 +11,7 @@ import {
   NodeRole,
   NodeState,
   Protocol,
+  PublishMode,
   PullPolicy,
   RestartCondition,
   type Revision,
@@ -59,15 +61,30 @@ export function makeSpec(
         mounts: [],
         pullPolicy: PullPolicy.MISSING,
       },
-      reservations: { nanoCpus: 0, memoryBytes: 0 },
-      limits: { nanoCpus: 0, memoryBytes: 0 },
+      reservations: { nanoCpus: 0, memoryBytes: 0, generic: {} },
+      limits: { nanoCpus: 0, memoryBytes: 0, generic: {} },
       restart: { condition: RestartCondition.ANY, delayMs: 1_000, maxAttempts: 3, windowMs: 120_000 },
-      placement: { constraints: [], maxReplicasPerNode: 0 },
+      placement: {
+        constraints: [],
+        maxReplicasPerNode: 0,
+        preferences: [],
+        affinities: [],
+        strategy: PlacementStrategy.UNSPECIFIED,
+      },
+      priority: 0,
     },
-    ports: ports.map((targetPort) => ({ protocol: Protocol.TCP, targetPort, publishedPort: 0, name: "" })),
+    ports: ports.map((targetPort) => ({
+      protocol: Protocol.TCP,
+      targetPort,
+      publishedPort: 0,
+      name: "",
+      mode: PublishMode.INGRESS,
+    })),
     update,
     rollback: update,
     drainTimeoutMs: 5_000,
+    dependsOn: [],
+    autoscale: undefined,
   };
 }
 
@@ -79,6 +96,9 @@ export function makeService(changes: Partial<Service> = {}): Service {
     vip: "10.127.0.1",
     rolloutId: "",
     removing: false,
+    job: undefined,
+    autoscale: undefined,
+    waitingFor: "",
     ...changes,
   };
 }
@@ -99,20 +119,21 @@ export function makeRevision(service: Service, number = service.revision, spec =
 export function makeNode(id: string, changes: Partial<Node> = {}): Node {
   return {
     meta: meta(id),
-    spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {} },
+    spec: { availability: NodeAvailability.ACTIVE, role: NodeRole.UNSPECIFIED, labels: {}, availabilitySinceMs: 0 },
     description: {
       hostname: id,
       os: "linux",
       architecture: "amd64",
       engineVersion: "20.10.24",
       engineApiVersion: "1.41",
-      resources: { nanoCpus: 2_000_000_000, memoryBytes: 8 * 1024 ** 3 },
+      resources: { nanoCpus: 2_000_000_000, memoryBytes: 8 * 1024 ** 3, generic: {} },
       engineLabels: {},
       advertiseAddress: "10.77.0.1",
       agentVersion: "0.1.0",
       labels: {},
+      volumeDrivers: ["local"],
     },
-    status: { state: NodeState.READY, message: "", sinceMs: 0 },
+    status: { state: NodeState.READY, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0 },
     subnet: "10.128.1.0/24",
     problems: [],
     ...changes,
@@ -134,6 +155,10 @@ export function makeTask(id: string, changes: Partial<Task> = {}): Task {
     readySinceMs: 0,
     endedAtMs: 0,
     cause: "created",
+    onlyNodeId: "",
+    leave: undefined,
+    run: 0,
+    placementReason: "",
     ...changes,
   };
 }

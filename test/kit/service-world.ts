@@ -177,7 +177,7 @@ export class ServiceWorld {
     const specOf = (_: string, number: number) =>
       this.parts.revisions.find((revision) => revision.number === number)?.spec.task;
     for (const task of this.tasks.values())
-      usage.set(task, specOf("", task.revision)?.reservations ?? { nanoCpus: 0, memoryBytes: 0 });
+      usage.set(task, specOf("", task.revision)?.reservations ?? { nanoCpus: 0, memoryBytes: 0, generic: {} });
     const { assigned, unplaced } = place({
       tasks: this.tasks.values(),
       nodes: this.nodes.values(),

@@ -82,7 +82,7 @@ export class DockerEngine implements Engine {
         apiVersion: version.ApiVersion,
         os: info.OSType,
         architecture: version.Arch,
-        resources: { nanoCpus: info.NCPU * 1e9, memoryBytes: info.MemTotal },
+        resources: { nanoCpus: info.NCPU * 1e9, memoryBytes: info.MemTotal, generic: {} },
         labels: Object.fromEntries((info.Labels ?? []).map(splitLabel)),
       };
     });

@@ -6,6 +6,7 @@ import {
   type ServiceState,
 } from "../../../proto/gen/flotilla/control/v1/control.js";
 import {
+  PublishMode,
   ContainerHealth,
   ContainerPhase,
   Node,
@@ -105,7 +106,7 @@ export function spec(image: string, replicas: number, monitorMs = 0): ServiceSpe
       restart: {},
       placement: {},
     },
-    ports: [{ protocol: 1, targetPort: 80, publishedPort: 8080, name: "" }],
+    ports: [{ protocol: 1, targetPort: 80, publishedPort: 8080, name: "", mode: PublishMode.INGRESS }],
     update: { monitorMs },
     rollback: {},
   });
@@ -194,13 +195,13 @@ export function node(
         advertiseAddress: "10.0.0.1",
         os: "linux",
         architecture: "amd64",
-        resources: { nanoCpus: 2e9, memoryBytes: 2 ** 30 },
+        resources: { nanoCpus: 2e9, memoryBytes: 2 ** 30, generic: {} },
       },
       status: { state: parts.state ?? NodeState.READY, message: "", sinceMs: startMs },
       subnet: "10.128.1.0/24",
     }),
     tasks: parts.tasks ?? 0,
-    reserved: { nanoCpus: 0, memoryBytes: 0 },
+    reserved: { nanoCpus: 0, memoryBytes: 0, generic: {} },
     manager: parts.manager === undefined ? undefined : ManagerStatus.fromPartial(parts.manager),
   };
 }

@@ -22,10 +22,12 @@ import {
 } from "@grpc/grpc-js";
 import { LogLine, LogOptions } from "../../dispatcher/v1/dispatcher.js";
 import {
+  Cluster,
   Event,
   Node,
   NodeAvailability,
   NodeRole,
+  PlacementStrategy,
   Resources,
   Revision,
   Rollout,
@@ -37,6 +39,17 @@ import {
 export const protobufPackage = "flotilla.control.v1";
 
 export const protobufFileName = "flotilla/control/v1/control.proto";
+
+export const PlannedAction = { UNSPECIFIED: 0, CREATE: 1, REPLACE: 2, STOP: 3 } as const;
+
+export type PlannedAction = typeof PlannedAction[keyof typeof PlannedAction];
+
+export namespace PlannedAction {
+  export type UNSPECIFIED = typeof PlannedAction.UNSPECIFIED;
+  export type CREATE = typeof PlannedAction.CREATE;
+  export type REPLACE = typeof PlannedAction.REPLACE;
+  export type STOP = typeof PlannedAction.STOP;
+}
 
 export interface GetVersionRequest {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -164,6 +177,153 @@ export interface ServiceLogsResponse {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+export interface PlanServiceRequest {
+  change:
+    | { $case: "create"; value: CreateServiceRequest }
+    | { $case: "update"; value: UpdateServiceRequest }
+    | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface PlanServiceResponse {
+  /** The service's version that the plan was made from; 0 for one that does not exist yet. */
+  version: number;
+  /** The spec as it would be stored, defaults filled in. */
+  spec: ServiceSpec | undefined;
+  changes: SpecChange[];
+  /** In order of slot. Those that stay as they are have no part in it. */
+  tasks: PlannedTask[];
+  /** Tasks that stay. */
+  unchanged: number;
+  /** What cannot be had now, in words; the change would be accepted all the same. */
+  warnings: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface SpecChange {
+  /** As in errors: "image", "env[2]", "update.parallelism". */
+  field: string;
+  /** Empty when it was, or will be, absent. */
+  before: string;
+  after: string;
+  /** Whether tasks must be replaced for it. */
+  replacesTasks: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface PlannedTask {
+  slot: number;
+  action: PlannedAction;
+  /** Where it would run; empty when it would wait. */
+  nodeId: string;
+  nodeName: string;
+  /** Why there, or why nowhere. */
+  message: string;
+  /** The task that it replaces or that is stopped; empty when there is none. */
+  taskId: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RunServiceRequest {
+  service: string;
+  requestId: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ExplainTaskRequest {
+  /** Id, unique prefix of the id, or SERVICE.SLOT: its newest task. */
+  task: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ExplainTaskResponse {
+  task: Task | undefined;
+  nodeName: string;
+  /** One sentence: what it does now and what it waits for. */
+  summary: string;
+  /** In order of time: how it came to this. */
+  steps: ExplainStep[];
+  /** Of a task without a node: what each node lacks. */
+  nodes: NodeVerdict[];
+  /** What to do about it; empty when nothing is wrong. */
+  advice: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ExplainStep {
+  atMs: number;
+  text: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface NodeVerdict {
+  nodeId: string;
+  nodeName: string;
+  fits: boolean;
+  reason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RebalanceRequest {
+  /** Empty is all services. */
+  service: string;
+  dryRun: boolean;
+  /** 0 is the default, 10. */
+  maxMoves: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RebalanceResponse {
+  moves: Move[];
+  /** Moves that would be worth it beyond max_moves. */
+  more: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Move {
+  taskId: string;
+  serviceName: string;
+  slot: number;
+  fromNodeId: string;
+  fromNodeName: string;
+  /** Where it would go as things are; the scheduler decides when it is time. */
+  toNodeId: string;
+  toNodeName: string;
+  reason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RemoveNodeRequest {
+  node: string;
+  force: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface RemoveNodeResponse {
+  node: Node | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface GetClusterRequest {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface ClusterResponse {
+  cluster: Cluster | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface UpdateClusterRequest {
+  /** Absent and UNSPECIFIED fields stay as they are. */
+  strategy: PlacementStrategy;
+  preemption?: boolean | undefined;
+  lostAfterMs?: number | undefined;
+  taskHistory?: number | undefined;
+  rebalanceMoves?: number | undefined;
+  rebalanceIntervalMs?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 export interface ListTasksRequest {
   /** Empty fields do not filter. */
   service: string;
@@ -221,6 +381,12 @@ export interface UpdateNodeRequest {
   labelsRemove: string[];
   /** UNSPECIFIED leaves it as it is. MANAGER has its agent start a manager; WORKER takes the node's manager out. */
   role: NodeRole;
+  /** With availability DRAINED: see NodeSpec. */
+  drainDeadlineMs?:
+    | number
+    | undefined;
+  /** The node is gone for good: replace its tasks, brake or not. Only for a node that is not connected. */
+  confirmLoss: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1772,6 +1938,1717 @@ export const ServiceLogsResponse: MessageFns<ServiceLogsResponse> = {
   },
 };
 
+function createBasePlanServiceRequest(): PlanServiceRequest {
+  return { change: undefined, _unknownFields: {} };
+}
+
+export const PlanServiceRequest: MessageFns<PlanServiceRequest> = {
+  encode(message: PlanServiceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.change?.$case) {
+      case "create":
+        CreateServiceRequest.encode(message.change.value, writer.uint32(10).fork()).join();
+        break;
+      case "update":
+        UpdateServiceRequest.encode(message.change.value, writer.uint32(18).fork()).join();
+        break;
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanServiceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanServiceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.change = { $case: "create", value: CreateServiceRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.change = { $case: "update", value: UpdateServiceRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlanServiceRequest>, I>>(base?: I): PlanServiceRequest {
+    return PlanServiceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlanServiceRequest>, I>>(object: I): PlanServiceRequest {
+    const message = createBasePlanServiceRequest();
+    switch (object.change?.$case) {
+      case "create": {
+        if (object.change?.value !== undefined && object.change?.value !== null) {
+          message.change = { $case: "create", value: CreateServiceRequest.fromPartial(object.change.value) };
+        }
+        break;
+      }
+      case "update": {
+        if (object.change?.value !== undefined && object.change?.value !== null) {
+          message.change = { $case: "update", value: UpdateServiceRequest.fromPartial(object.change.value) };
+        }
+        break;
+      }
+    }
+    return message;
+  },
+};
+
+function createBasePlanServiceResponse(): PlanServiceResponse {
+  return { version: 0, spec: undefined, changes: [], tasks: [], unchanged: 0, warnings: [], _unknownFields: {} };
+}
+
+export const PlanServiceResponse: MessageFns<PlanServiceResponse> = {
+  encode(message: PlanServiceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.version !== 0) {
+      writer.uint32(8).uint64(message.version);
+    }
+    if (message.spec !== undefined) {
+      ServiceSpec.encode(message.spec, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.changes) {
+      SpecChange.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.tasks) {
+      PlannedTask.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.unchanged !== 0) {
+      writer.uint32(40).uint32(message.unchanged);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(50).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlanServiceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlanServiceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.version = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.spec = ServiceSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.changes.push(SpecChange.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.tasks.push(PlannedTask.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.unchanged = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlanServiceResponse>, I>>(base?: I): PlanServiceResponse {
+    return PlanServiceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlanServiceResponse>, I>>(object: I): PlanServiceResponse {
+    const message = createBasePlanServiceResponse();
+    message.version = object.version ?? 0;
+    message.spec = (object.spec !== undefined && object.spec !== null)
+      ? ServiceSpec.fromPartial(object.spec)
+      : undefined;
+    message.changes = object.changes?.map((e) => SpecChange.fromPartial(e)) || [];
+    message.tasks = object.tasks?.map((e) => PlannedTask.fromPartial(e)) || [];
+    message.unchanged = object.unchanged ?? 0;
+    message.warnings = object.warnings?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseSpecChange(): SpecChange {
+  return { field: "", before: "", after: "", replacesTasks: false, _unknownFields: {} };
+}
+
+export const SpecChange: MessageFns<SpecChange> = {
+  encode(message: SpecChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.field !== "") {
+      writer.uint32(10).string(message.field);
+    }
+    if (message.before !== "") {
+      writer.uint32(18).string(message.before);
+    }
+    if (message.after !== "") {
+      writer.uint32(26).string(message.after);
+    }
+    if (message.replacesTasks !== false) {
+      writer.uint32(32).bool(message.replacesTasks);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SpecChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSpecChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.field = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.before = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.after = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.replacesTasks = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<SpecChange>, I>>(base?: I): SpecChange {
+    return SpecChange.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<SpecChange>, I>>(object: I): SpecChange {
+    const message = createBaseSpecChange();
+    message.field = object.field ?? "";
+    message.before = object.before ?? "";
+    message.after = object.after ?? "";
+    message.replacesTasks = object.replacesTasks ?? false;
+    return message;
+  },
+};
+
+function createBasePlannedTask(): PlannedTask {
+  return { slot: 0, action: 0, nodeId: "", nodeName: "", message: "", taskId: "", _unknownFields: {} };
+}
+
+export const PlannedTask: MessageFns<PlannedTask> = {
+  encode(message: PlannedTask, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.slot !== 0) {
+      writer.uint32(8).uint32(message.slot);
+    }
+    if (message.action !== 0) {
+      writer.uint32(16).int32(message.action);
+    }
+    if (message.nodeId !== "") {
+      writer.uint32(26).string(message.nodeId);
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(34).string(message.nodeName);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
+    }
+    if (message.taskId !== "") {
+      writer.uint32(50).string(message.taskId);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PlannedTask {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePlannedTask();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.slot = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.action = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<PlannedTask>, I>>(base?: I): PlannedTask {
+    return PlannedTask.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<PlannedTask>, I>>(object: I): PlannedTask {
+    const message = createBasePlannedTask();
+    message.slot = object.slot ?? 0;
+    message.action = object.action ?? 0;
+    message.nodeId = object.nodeId ?? "";
+    message.nodeName = object.nodeName ?? "";
+    message.message = object.message ?? "";
+    message.taskId = object.taskId ?? "";
+    return message;
+  },
+};
+
+function createBaseRunServiceRequest(): RunServiceRequest {
+  return { service: "", requestId: "", _unknownFields: {} };
+}
+
+export const RunServiceRequest: MessageFns<RunServiceRequest> = {
+  encode(message: RunServiceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(18).string(message.requestId);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RunServiceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRunServiceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RunServiceRequest>, I>>(base?: I): RunServiceRequest {
+    return RunServiceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RunServiceRequest>, I>>(object: I): RunServiceRequest {
+    const message = createBaseRunServiceRequest();
+    message.service = object.service ?? "";
+    message.requestId = object.requestId ?? "";
+    return message;
+  },
+};
+
+function createBaseExplainTaskRequest(): ExplainTaskRequest {
+  return { task: "", _unknownFields: {} };
+}
+
+export const ExplainTaskRequest: MessageFns<ExplainTaskRequest> = {
+  encode(message: ExplainTaskRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.task !== "") {
+      writer.uint32(10).string(message.task);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainTaskRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainTaskRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.task = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ExplainTaskRequest>, I>>(base?: I): ExplainTaskRequest {
+    return ExplainTaskRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainTaskRequest>, I>>(object: I): ExplainTaskRequest {
+    const message = createBaseExplainTaskRequest();
+    message.task = object.task ?? "";
+    return message;
+  },
+};
+
+function createBaseExplainTaskResponse(): ExplainTaskResponse {
+  return { task: undefined, nodeName: "", summary: "", steps: [], nodes: [], advice: [], _unknownFields: {} };
+}
+
+export const ExplainTaskResponse: MessageFns<ExplainTaskResponse> = {
+  encode(message: ExplainTaskResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.task !== undefined) {
+      Task.encode(message.task, writer.uint32(10).fork()).join();
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(18).string(message.nodeName);
+    }
+    if (message.summary !== "") {
+      writer.uint32(26).string(message.summary);
+    }
+    for (const v of message.steps) {
+      ExplainStep.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.nodes) {
+      NodeVerdict.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.advice) {
+      writer.uint32(50).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainTaskResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainTaskResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.task = Task.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.summary = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.steps.push(ExplainStep.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.nodes.push(NodeVerdict.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.advice.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ExplainTaskResponse>, I>>(base?: I): ExplainTaskResponse {
+    return ExplainTaskResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainTaskResponse>, I>>(object: I): ExplainTaskResponse {
+    const message = createBaseExplainTaskResponse();
+    message.task = (object.task !== undefined && object.task !== null) ? Task.fromPartial(object.task) : undefined;
+    message.nodeName = object.nodeName ?? "";
+    message.summary = object.summary ?? "";
+    message.steps = object.steps?.map((e) => ExplainStep.fromPartial(e)) || [];
+    message.nodes = object.nodes?.map((e) => NodeVerdict.fromPartial(e)) || [];
+    message.advice = object.advice?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseExplainStep(): ExplainStep {
+  return { atMs: 0, text: "", _unknownFields: {} };
+}
+
+export const ExplainStep: MessageFns<ExplainStep> = {
+  encode(message: ExplainStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.atMs !== 0) {
+      writer.uint32(8).int64(message.atMs);
+    }
+    if (message.text !== "") {
+      writer.uint32(18).string(message.text);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExplainStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExplainStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.atMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ExplainStep>, I>>(base?: I): ExplainStep {
+    return ExplainStep.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ExplainStep>, I>>(object: I): ExplainStep {
+    const message = createBaseExplainStep();
+    message.atMs = object.atMs ?? 0;
+    message.text = object.text ?? "";
+    return message;
+  },
+};
+
+function createBaseNodeVerdict(): NodeVerdict {
+  return { nodeId: "", nodeName: "", fits: false, reason: "", _unknownFields: {} };
+}
+
+export const NodeVerdict: MessageFns<NodeVerdict> = {
+  encode(message: NodeVerdict, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.nodeId !== "") {
+      writer.uint32(10).string(message.nodeId);
+    }
+    if (message.nodeName !== "") {
+      writer.uint32(18).string(message.nodeName);
+    }
+    if (message.fits !== false) {
+      writer.uint32(24).bool(message.fits);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeVerdict {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeVerdict();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.nodeId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nodeName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.fits = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NodeVerdict>, I>>(base?: I): NodeVerdict {
+    return NodeVerdict.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NodeVerdict>, I>>(object: I): NodeVerdict {
+    const message = createBaseNodeVerdict();
+    message.nodeId = object.nodeId ?? "";
+    message.nodeName = object.nodeName ?? "";
+    message.fits = object.fits ?? false;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRebalanceRequest(): RebalanceRequest {
+  return { service: "", dryRun: false, maxMoves: 0, _unknownFields: {} };
+}
+
+export const RebalanceRequest: MessageFns<RebalanceRequest> = {
+  encode(message: RebalanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.service !== "") {
+      writer.uint32(10).string(message.service);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(16).bool(message.dryRun);
+    }
+    if (message.maxMoves !== 0) {
+      writer.uint32(24).uint32(message.maxMoves);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebalanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebalanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxMoves = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RebalanceRequest>, I>>(base?: I): RebalanceRequest {
+    return RebalanceRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebalanceRequest>, I>>(object: I): RebalanceRequest {
+    const message = createBaseRebalanceRequest();
+    message.service = object.service ?? "";
+    message.dryRun = object.dryRun ?? false;
+    message.maxMoves = object.maxMoves ?? 0;
+    return message;
+  },
+};
+
+function createBaseRebalanceResponse(): RebalanceResponse {
+  return { moves: [], more: 0, _unknownFields: {} };
+}
+
+export const RebalanceResponse: MessageFns<RebalanceResponse> = {
+  encode(message: RebalanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.moves) {
+      Move.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.more !== 0) {
+      writer.uint32(16).uint32(message.more);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RebalanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRebalanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.moves.push(Move.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.more = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RebalanceResponse>, I>>(base?: I): RebalanceResponse {
+    return RebalanceResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RebalanceResponse>, I>>(object: I): RebalanceResponse {
+    const message = createBaseRebalanceResponse();
+    message.moves = object.moves?.map((e) => Move.fromPartial(e)) || [];
+    message.more = object.more ?? 0;
+    return message;
+  },
+};
+
+function createBaseMove(): Move {
+  return {
+    taskId: "",
+    serviceName: "",
+    slot: 0,
+    fromNodeId: "",
+    fromNodeName: "",
+    toNodeId: "",
+    toNodeName: "",
+    reason: "",
+    _unknownFields: {},
+  };
+}
+
+export const Move: MessageFns<Move> = {
+  encode(message: Move, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.serviceName !== "") {
+      writer.uint32(18).string(message.serviceName);
+    }
+    if (message.slot !== 0) {
+      writer.uint32(24).uint32(message.slot);
+    }
+    if (message.fromNodeId !== "") {
+      writer.uint32(34).string(message.fromNodeId);
+    }
+    if (message.fromNodeName !== "") {
+      writer.uint32(42).string(message.fromNodeName);
+    }
+    if (message.toNodeId !== "") {
+      writer.uint32(50).string(message.toNodeId);
+    }
+    if (message.toNodeName !== "") {
+      writer.uint32(58).string(message.toNodeName);
+    }
+    if (message.reason !== "") {
+      writer.uint32(66).string(message.reason);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Move {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseMove();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.serviceName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.slot = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.fromNodeId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.fromNodeName = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.toNodeId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.toNodeName = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Move>, I>>(base?: I): Move {
+    return Move.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Move>, I>>(object: I): Move {
+    const message = createBaseMove();
+    message.taskId = object.taskId ?? "";
+    message.serviceName = object.serviceName ?? "";
+    message.slot = object.slot ?? 0;
+    message.fromNodeId = object.fromNodeId ?? "";
+    message.fromNodeName = object.fromNodeName ?? "";
+    message.toNodeId = object.toNodeId ?? "";
+    message.toNodeName = object.toNodeName ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRemoveNodeRequest(): RemoveNodeRequest {
+  return { node: "", force: false, _unknownFields: {} };
+}
+
+export const RemoveNodeRequest: MessageFns<RemoveNodeRequest> = {
+  encode(message: RemoveNodeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.force !== false) {
+      writer.uint32(16).bool(message.force);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveNodeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveNodeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.force = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveNodeRequest>, I>>(base?: I): RemoveNodeRequest {
+    return RemoveNodeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveNodeRequest>, I>>(object: I): RemoveNodeRequest {
+    const message = createBaseRemoveNodeRequest();
+    message.node = object.node ?? "";
+    message.force = object.force ?? false;
+    return message;
+  },
+};
+
+function createBaseRemoveNodeResponse(): RemoveNodeResponse {
+  return { node: undefined, _unknownFields: {} };
+}
+
+export const RemoveNodeResponse: MessageFns<RemoveNodeResponse> = {
+  encode(message: RemoveNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== undefined) {
+      Node.encode(message.node, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RemoveNodeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRemoveNodeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = Node.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<RemoveNodeResponse>, I>>(base?: I): RemoveNodeResponse {
+    return RemoveNodeResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<RemoveNodeResponse>, I>>(object: I): RemoveNodeResponse {
+    const message = createBaseRemoveNodeResponse();
+    message.node = (object.node !== undefined && object.node !== null) ? Node.fromPartial(object.node) : undefined;
+    return message;
+  },
+};
+
+function createBaseGetClusterRequest(): GetClusterRequest {
+  return { _unknownFields: {} };
+}
+
+export const GetClusterRequest: MessageFns<GetClusterRequest> = {
+  encode(message: GetClusterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetClusterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetClusterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetClusterRequest>, I>>(base?: I): GetClusterRequest {
+    return GetClusterRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetClusterRequest>, I>>(_: I): GetClusterRequest {
+    const message = createBaseGetClusterRequest();
+    return message;
+  },
+};
+
+function createBaseClusterResponse(): ClusterResponse {
+  return { cluster: undefined, _unknownFields: {} };
+}
+
+export const ClusterResponse: MessageFns<ClusterResponse> = {
+  encode(message: ClusterResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cluster !== undefined) {
+      Cluster.encode(message.cluster, writer.uint32(10).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClusterResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClusterResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cluster = Cluster.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ClusterResponse>, I>>(base?: I): ClusterResponse {
+    return ClusterResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ClusterResponse>, I>>(object: I): ClusterResponse {
+    const message = createBaseClusterResponse();
+    message.cluster = (object.cluster !== undefined && object.cluster !== null)
+      ? Cluster.fromPartial(object.cluster)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseUpdateClusterRequest(): UpdateClusterRequest {
+  return {
+    strategy: 0,
+    preemption: undefined,
+    lostAfterMs: undefined,
+    taskHistory: undefined,
+    rebalanceMoves: undefined,
+    rebalanceIntervalMs: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const UpdateClusterRequest: MessageFns<UpdateClusterRequest> = {
+  encode(message: UpdateClusterRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.strategy !== 0) {
+      writer.uint32(8).int32(message.strategy);
+    }
+    if (message.preemption !== undefined) {
+      writer.uint32(16).bool(message.preemption);
+    }
+    if (message.lostAfterMs !== undefined) {
+      writer.uint32(24).uint32(message.lostAfterMs);
+    }
+    if (message.taskHistory !== undefined) {
+      writer.uint32(32).uint32(message.taskHistory);
+    }
+    if (message.rebalanceMoves !== undefined) {
+      writer.uint32(40).uint32(message.rebalanceMoves);
+    }
+    if (message.rebalanceIntervalMs !== undefined) {
+      writer.uint32(48).uint32(message.rebalanceIntervalMs);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UpdateClusterRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUpdateClusterRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.strategy = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.preemption = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lostAfterMs = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.taskHistory = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.rebalanceMoves = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rebalanceIntervalMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<UpdateClusterRequest>, I>>(base?: I): UpdateClusterRequest {
+    return UpdateClusterRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<UpdateClusterRequest>, I>>(object: I): UpdateClusterRequest {
+    const message = createBaseUpdateClusterRequest();
+    message.strategy = object.strategy ?? 0;
+    message.preemption = object.preemption ?? undefined;
+    message.lostAfterMs = object.lostAfterMs ?? undefined;
+    message.taskHistory = object.taskHistory ?? undefined;
+    message.rebalanceMoves = object.rebalanceMoves ?? undefined;
+    message.rebalanceIntervalMs = object.rebalanceIntervalMs ?? undefined;
+    return message;
+  },
+};
+
 function createBaseListTasksRequest(): ListTasksRequest {
   return { service: "", node: "", _unknownFields: {} };
 }
@@ -2349,7 +4226,16 @@ export const NodeState: MessageFns<NodeState> = {
 };
 
 function createBaseUpdateNodeRequest(): UpdateNodeRequest {
-  return { node: "", availability: 0, labelsAdd: {}, labelsRemove: [], role: 0, _unknownFields: {} };
+  return {
+    node: "",
+    availability: 0,
+    labelsAdd: {},
+    labelsRemove: [],
+    role: 0,
+    drainDeadlineMs: undefined,
+    confirmLoss: false,
+    _unknownFields: {},
+  };
 }
 
 export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
@@ -2368,6 +4254,12 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
     }
     if (message.role !== 0) {
       writer.uint32(40).int32(message.role);
+    }
+    if (message.drainDeadlineMs !== undefined) {
+      writer.uint32(48).uint32(message.drainDeadlineMs);
+    }
+    if (message.confirmLoss !== false) {
+      writer.uint32(56).bool(message.confirmLoss);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2436,6 +4328,22 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
             message.role = reader.int32() as any;
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.drainDeadlineMs = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.confirmLoss = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2474,6 +4382,8 @@ export const UpdateNodeRequest: MessageFns<UpdateNodeRequest> = {
     );
     message.labelsRemove = object.labelsRemove?.map((e) => e) || [];
     message.role = object.role ?? 0;
+    message.drainDeadlineMs = object.drainDeadlineMs ?? undefined;
+    message.confirmLoss = object.confirmLoss ?? false;
     return message;
   },
 };
@@ -3871,6 +5781,26 @@ export const ControlService = {
     responseSerialize: (value: ServiceLogsResponse): Buffer => Buffer.from(ServiceLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ServiceLogsResponse => ServiceLogsResponse.decode(value),
   },
+  /** What a create or update would do, without doing it: the difference, the tasks that would be replaced, placements. */
+  planService: {
+    path: "/flotilla.control.v1.Control/PlanService" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PlanServiceRequest): Buffer => Buffer.from(PlanServiceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PlanServiceRequest => PlanServiceRequest.decode(value),
+    responseSerialize: (value: PlanServiceResponse): Buffer => Buffer.from(PlanServiceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PlanServiceResponse => PlanServiceResponse.decode(value),
+  },
+  /** Begins a run of a job or cron service now. */
+  runService: {
+    path: "/flotilla.control.v1.Control/RunService" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RunServiceRequest): Buffer => Buffer.from(RunServiceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RunServiceRequest => RunServiceRequest.decode(value),
+    responseSerialize: (value: ServiceResponse): Buffer => Buffer.from(ServiceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ServiceResponse => ServiceResponse.decode(value),
+  },
   listTasks: {
     path: "/flotilla.control.v1.Control/ListTasks" as const,
     requestStream: false as const,
@@ -3879,6 +5809,26 @@ export const ControlService = {
     requestDeserialize: (value: Buffer): ListTasksRequest => ListTasksRequest.decode(value),
     responseSerialize: (value: ListTasksResponse): Buffer => Buffer.from(ListTasksResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListTasksResponse => ListTasksResponse.decode(value),
+  },
+  /** Why a task is where and how it is. */
+  explainTask: {
+    path: "/flotilla.control.v1.Control/ExplainTask" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExplainTaskRequest): Buffer => Buffer.from(ExplainTaskRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExplainTaskRequest => ExplainTaskRequest.decode(value),
+    responseSerialize: (value: ExplainTaskResponse): Buffer => Buffer.from(ExplainTaskResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExplainTaskResponse => ExplainTaskResponse.decode(value),
+  },
+  /** Moves tasks to where they would be placed today, replacements first. */
+  rebalance: {
+    path: "/flotilla.control.v1.Control/Rebalance" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RebalanceRequest): Buffer => Buffer.from(RebalanceRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RebalanceRequest => RebalanceRequest.decode(value),
+    responseSerialize: (value: RebalanceResponse): Buffer => Buffer.from(RebalanceResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RebalanceResponse => RebalanceResponse.decode(value),
   },
   listNodes: {
     path: "/flotilla.control.v1.Control/ListNodes" as const,
@@ -3906,6 +5856,35 @@ export const ControlService = {
     requestDeserialize: (value: Buffer): UpdateNodeRequest => UpdateNodeRequest.decode(value),
     responseSerialize: (value: NodeState): Buffer => Buffer.from(NodeState.encode(value).finish()),
     responseDeserialize: (value: Buffer): NodeState => NodeState.decode(value),
+  },
+  /** Forgets a node that is down, or with force one that is not connected; its tasks are replaced. */
+  removeNode: {
+    path: "/flotilla.control.v1.Control/RemoveNode" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RemoveNodeRequest): Buffer => Buffer.from(RemoveNodeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RemoveNodeRequest => RemoveNodeRequest.decode(value),
+    responseSerialize: (value: RemoveNodeResponse): Buffer => Buffer.from(RemoveNodeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RemoveNodeResponse => RemoveNodeResponse.decode(value),
+  },
+  /** The cluster's settings and its alarms. */
+  getCluster: {
+    path: "/flotilla.control.v1.Control/GetCluster" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetClusterRequest): Buffer => Buffer.from(GetClusterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetClusterRequest => GetClusterRequest.decode(value),
+    responseSerialize: (value: ClusterResponse): Buffer => Buffer.from(ClusterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClusterResponse => ClusterResponse.decode(value),
+  },
+  updateCluster: {
+    path: "/flotilla.control.v1.Control/UpdateCluster" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: UpdateClusterRequest): Buffer => Buffer.from(UpdateClusterRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): UpdateClusterRequest => UpdateClusterRequest.decode(value),
+    responseSerialize: (value: ClusterResponse): Buffer => Buffer.from(ClusterResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClusterResponse => ClusterResponse.decode(value),
   },
   pauseRollout: {
     path: "/flotilla.control.v1.Control/PauseRollout" as const,
@@ -4003,10 +5982,23 @@ export interface ControlServer extends UntypedServiceImplementation {
   /** The service's state now and after every change, newest only when the reader is slow. */
   watchService: handleServerStreamingCall<GetServiceRequest, ServiceState>;
   serviceLogs: handleServerStreamingCall<ServiceLogsRequest, ServiceLogsResponse>;
+  /** What a create or update would do, without doing it: the difference, the tasks that would be replaced, placements. */
+  planService: handleUnaryCall<PlanServiceRequest, PlanServiceResponse>;
+  /** Begins a run of a job or cron service now. */
+  runService: handleUnaryCall<RunServiceRequest, ServiceResponse>;
   listTasks: handleUnaryCall<ListTasksRequest, ListTasksResponse>;
+  /** Why a task is where and how it is. */
+  explainTask: handleUnaryCall<ExplainTaskRequest, ExplainTaskResponse>;
+  /** Moves tasks to where they would be placed today, replacements first. */
+  rebalance: handleUnaryCall<RebalanceRequest, RebalanceResponse>;
   listNodes: handleUnaryCall<ListNodesRequest, ListNodesResponse>;
   getNode: handleUnaryCall<GetNodeRequest, NodeState>;
   updateNode: handleUnaryCall<UpdateNodeRequest, NodeState>;
+  /** Forgets a node that is down, or with force one that is not connected; its tasks are replaced. */
+  removeNode: handleUnaryCall<RemoveNodeRequest, RemoveNodeResponse>;
+  /** The cluster's settings and its alarms. */
+  getCluster: handleUnaryCall<GetClusterRequest, ClusterResponse>;
+  updateCluster: handleUnaryCall<UpdateClusterRequest, ClusterResponse>;
   pauseRollout: handleUnaryCall<RolloutRequest, RolloutResponse>;
   resumeRollout: handleUnaryCall<RolloutRequest, RolloutResponse>;
   /** Goes back to the revision that the rollout came from. */
@@ -4158,6 +6150,38 @@ export interface ControlClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ServiceLogsResponse>;
+  /** What a create or update would do, without doing it: the difference, the tasks that would be replaced, placements. */
+  planService(
+    request: PlanServiceRequest,
+    callback: (error: ServiceError | null, response: PlanServiceResponse) => void,
+  ): ClientUnaryCall;
+  planService(
+    request: PlanServiceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PlanServiceResponse) => void,
+  ): ClientUnaryCall;
+  planService(
+    request: PlanServiceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PlanServiceResponse) => void,
+  ): ClientUnaryCall;
+  /** Begins a run of a job or cron service now. */
+  runService(
+    request: RunServiceRequest,
+    callback: (error: ServiceError | null, response: ServiceResponse) => void,
+  ): ClientUnaryCall;
+  runService(
+    request: RunServiceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ServiceResponse) => void,
+  ): ClientUnaryCall;
+  runService(
+    request: RunServiceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ServiceResponse) => void,
+  ): ClientUnaryCall;
   listTasks(
     request: ListTasksRequest,
     callback: (error: ServiceError | null, response: ListTasksResponse) => void,
@@ -4172,6 +6196,38 @@ export interface ControlClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListTasksResponse) => void,
+  ): ClientUnaryCall;
+  /** Why a task is where and how it is. */
+  explainTask(
+    request: ExplainTaskRequest,
+    callback: (error: ServiceError | null, response: ExplainTaskResponse) => void,
+  ): ClientUnaryCall;
+  explainTask(
+    request: ExplainTaskRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExplainTaskResponse) => void,
+  ): ClientUnaryCall;
+  explainTask(
+    request: ExplainTaskRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExplainTaskResponse) => void,
+  ): ClientUnaryCall;
+  /** Moves tasks to where they would be placed today, replacements first. */
+  rebalance(
+    request: RebalanceRequest,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
+  ): ClientUnaryCall;
+  rebalance(
+    request: RebalanceRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
+  ): ClientUnaryCall;
+  rebalance(
+    request: RebalanceRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RebalanceResponse) => void,
   ): ClientUnaryCall;
   listNodes(
     request: ListNodesRequest,
@@ -4217,6 +6273,53 @@ export interface ControlClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: NodeState) => void,
+  ): ClientUnaryCall;
+  /** Forgets a node that is down, or with force one that is not connected; its tasks are replaced. */
+  removeNode(
+    request: RemoveNodeRequest,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  removeNode(
+    request: RemoveNodeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  removeNode(
+    request: RemoveNodeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RemoveNodeResponse) => void,
+  ): ClientUnaryCall;
+  /** The cluster's settings and its alarms. */
+  getCluster(
+    request: GetClusterRequest,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
+  ): ClientUnaryCall;
+  getCluster(
+    request: GetClusterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
+  ): ClientUnaryCall;
+  getCluster(
+    request: GetClusterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
+  ): ClientUnaryCall;
+  updateCluster(
+    request: UpdateClusterRequest,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
+  ): ClientUnaryCall;
+  updateCluster(
+    request: UpdateClusterRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
+  ): ClientUnaryCall;
+  updateCluster(
+    request: UpdateClusterRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ClusterResponse) => void,
   ): ClientUnaryCall;
   pauseRollout(
     request: RolloutRequest,

@@ -141,6 +141,8 @@ export interface TaskAssignment {
   serviceLabels: { [key: string]: string };
   /** The revision's, for the container's labels: containers of equal hash are equal. */
   templateHash: string;
+  /** Absent: the task runs on without managers. See ServiceSpec. */
+  stopAfterDisconnectMs?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -156,7 +158,25 @@ export interface UpdateStatusRequest {
   /** Connections that this host's ambassador still has to draining endpoints, of any node. */
   drains: DrainReport[];
   /** What this host's ambassador can't do now; absent when that has not changed. */
-  problems: HostProblems | undefined;
+  problems:
+    | HostProblems
+    | undefined;
+  /** What the node's tasks used lately; every 15 s, and never stored. */
+  usage: TaskUsage[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface TaskUsage {
+  taskId: string;
+  /** Since the report before; in billionths of a core. */
+  nanoCpus: number;
+  /** Without the page cache. */
+  memoryBytes: number;
+  /**
+   * This host's connections (requests, where its ambassador sees them) to the task, per second since the report
+   * before, times 1,000. The task may be another node's: every ambassador reports what it sends there.
+   */
+  requestsMilli: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1018,6 +1038,7 @@ function createBaseTaskAssignment(): TaskAssignment {
     drained: false,
     serviceLabels: {},
     templateHash: "",
+    stopAfterDisconnectMs: undefined,
     _unknownFields: {},
   };
 }
@@ -1044,6 +1065,9 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
     });
     if (message.templateHash !== "") {
       writer.uint32(58).string(message.templateHash);
+    }
+    if (message.stopAfterDisconnectMs !== undefined) {
+      writer.uint32(64).uint32(message.stopAfterDisconnectMs);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1128,6 +1152,14 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
             message.templateHash = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.stopAfterDisconnectMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1168,6 +1200,7 @@ export const TaskAssignment: MessageFns<TaskAssignment> = {
       {},
     );
     message.templateHash = object.templateHash ?? "";
+    message.stopAfterDisconnectMs = object.stopAfterDisconnectMs ?? undefined;
     return message;
   },
 };
@@ -1260,7 +1293,7 @@ export const TaskAssignment_ServiceLabelsEntry: MessageFns<TaskAssignment_Servic
 };
 
 function createBaseUpdateStatusRequest(): UpdateStatusRequest {
-  return { sessionId: "", updates: [], drains: [], problems: undefined, _unknownFields: {} };
+  return { sessionId: "", updates: [], drains: [], problems: undefined, usage: [], _unknownFields: {} };
 }
 
 export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
@@ -1276,6 +1309,9 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
     }
     if (message.problems !== undefined) {
       HostProblems.encode(message.problems, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.usage) {
+      TaskUsage.encode(v!, writer.uint32(42).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1333,6 +1369,14 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
             message.problems = HostProblems.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.usage.push(TaskUsage.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1364,6 +1408,114 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
     message.problems = (object.problems !== undefined && object.problems !== null)
       ? HostProblems.fromPartial(object.problems)
       : undefined;
+    message.usage = object.usage?.map((e) => TaskUsage.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTaskUsage(): TaskUsage {
+  return { taskId: "", nanoCpus: 0, memoryBytes: 0, requestsMilli: 0, _unknownFields: {} };
+}
+
+export const TaskUsage: MessageFns<TaskUsage> = {
+  encode(message: TaskUsage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.nanoCpus !== 0) {
+      writer.uint32(16).uint64(message.nanoCpus);
+    }
+    if (message.memoryBytes !== 0) {
+      writer.uint32(24).uint64(message.memoryBytes);
+    }
+    if (message.requestsMilli !== 0) {
+      writer.uint32(32).uint64(message.requestsMilli);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TaskUsage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTaskUsage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.nanoCpus = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.requestsMilli = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TaskUsage>, I>>(base?: I): TaskUsage {
+    return TaskUsage.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TaskUsage>, I>>(object: I): TaskUsage {
+    const message = createBaseTaskUsage();
+    message.taskId = object.taskId ?? "";
+    message.nanoCpus = object.nanoCpus ?? 0;
+    message.memoryBytes = object.memoryBytes ?? 0;
+    message.requestsMilli = object.requestsMilli ?? 0;
     return message;
   },
 };

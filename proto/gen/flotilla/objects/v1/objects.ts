@@ -11,6 +11,63 @@ export const protobufPackage = "flotilla.objects.v1";
 
 export const protobufFileName = "flotilla/objects/v1/objects.proto";
 
+export const PlacementStrategy = {
+  UNSPECIFIED: 0,
+  /** SPREAD - Fewest tasks of the service, then least reserved. */
+  SPREAD: 1,
+  /** BINPACK - The fullest node that still has room. */
+  BINPACK: 2,
+} as const;
+
+export type PlacementStrategy = typeof PlacementStrategy[keyof typeof PlacementStrategy];
+
+export namespace PlacementStrategy {
+  export type UNSPECIFIED = typeof PlacementStrategy.UNSPECIFIED;
+  export type SPREAD = typeof PlacementStrategy.SPREAD;
+  export type BINPACK = typeof PlacementStrategy.BINPACK;
+}
+
+export const JobState = {
+  UNSPECIFIED: 0,
+  RUNNING: 1,
+  SUCCEEDED: 2,
+  FAILED: 3,
+  /** SKIPPED - Not begun: an earlier run was still going on, or it was found due too late. */
+  SKIPPED: 4,
+  /** REPLACED - Stopped for a newer run or revision. */
+  REPLACED: 5,
+} as const;
+
+export type JobState = typeof JobState[keyof typeof JobState];
+
+export namespace JobState {
+  export type UNSPECIFIED = typeof JobState.UNSPECIFIED;
+  export type RUNNING = typeof JobState.RUNNING;
+  export type SUCCEEDED = typeof JobState.SUCCEEDED;
+  export type FAILED = typeof JobState.FAILED;
+  export type SKIPPED = typeof JobState.SKIPPED;
+  export type REPLACED = typeof JobState.REPLACED;
+}
+
+export const ConcurrencyPolicy = {
+  UNSPECIFIED: 0,
+  /** ALLOW - Begun beside those that still go on; at most 10 at once. */
+  ALLOW: 1,
+  /** FORBID - Skipped while one goes on. The default. */
+  FORBID: 2,
+  /** REPLACE - What still goes on is stopped. */
+  REPLACE: 3,
+} as const;
+
+export type ConcurrencyPolicy = typeof ConcurrencyPolicy[keyof typeof ConcurrencyPolicy];
+
+export namespace ConcurrencyPolicy {
+  export type UNSPECIFIED = typeof ConcurrencyPolicy.UNSPECIFIED;
+  export type ALLOW = typeof ConcurrencyPolicy.ALLOW;
+  export type FORBID = typeof ConcurrencyPolicy.FORBID;
+  export type REPLACE = typeof ConcurrencyPolicy.REPLACE;
+}
+
 export const PullPolicy = {
   UNSPECIFIED: 0,
   /** MISSING - Pull when the engine does not have the image. The default. */
@@ -57,6 +114,22 @@ export type Protocol = typeof Protocol[keyof typeof Protocol];
 export namespace Protocol {
   export type UNSPECIFIED = typeof Protocol.UNSPECIFIED;
   export type TCP = typeof Protocol.TCP;
+}
+
+export const PublishMode = {
+  UNSPECIFIED: 0,
+  /** INGRESS - On every host, by the ambassadors. The default. */
+  INGRESS: 1,
+  /** HOST - On the task's own node, by the engine: one task per node and port. */
+  HOST: 2,
+} as const;
+
+export type PublishMode = typeof PublishMode[keyof typeof PublishMode];
+
+export namespace PublishMode {
+  export type UNSPECIFIED = typeof PublishMode.UNSPECIFIED;
+  export type INGRESS = typeof PublishMode.INGRESS;
+  export type HOST = typeof PublishMode.HOST;
 }
 
 export const UpdateOrder = { UNSPECIFIED: 0, STOP_FIRST: 1, START_FIRST: 2 } as const;
@@ -271,6 +344,44 @@ export interface Cluster {
   domain: string;
   /** The resolver's address, the same on every host; inside vip_pool. */
   dnsAddress: string;
+  settings:
+    | ClusterSettings
+    | undefined;
+  /** Set while so many nodes are lost at once that replacing what ran there would do more harm than good. (monitor) */
+  brake: Brake | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What users set for the whole cluster. (api) */
+export interface ClusterSettings {
+  /** For services that say none themselves. Default spread. */
+  strategy: PlacementStrategy;
+  /** Whether tasks of higher priority may push out those of lower priority. Off by default. */
+  preemption: boolean;
+  /** From a node's last sign of life to DOWN. Default 15,000. */
+  lostAfterMs?:
+    | number
+    | undefined;
+  /** Ended tasks that a slot keeps. Default 5. */
+  taskHistory?:
+    | number
+    | undefined;
+  /** Tasks that the automatic rebalance moves at the same time; 0 switches it off, the default. */
+  rebalanceMoves: number;
+  /** Between two looks of the automatic rebalance. Default 300,000. */
+  rebalanceIntervalMs?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/**
+ * More than half of the nodes were lost at once: their tasks are left alone until nodes return or somebody confirms
+ * the loss (node lost --force).
+ */
+export interface Brake {
+  sinceMs: number;
+  /** How many were lost of how many. */
+  lostNodes: number;
+  nodes: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -290,6 +401,57 @@ export interface Service {
   rolloutId: string;
   /** Set when the user removed the service: tasks are shut down, then the object goes. (api) */
   removing: boolean;
+  /** Of jobs: their runs. (orchestrator; api asks for runs) */
+  job:
+    | JobStatus
+    | undefined;
+  /** Of services that are scaled automatically. (autoscaler) */
+  autoscale:
+    | AutoscaleStatus
+    | undefined;
+  /** Why it has no tasks yet: the services it depends on that are not ready. Empty once it was begun. (orchestrator) */
+  waitingFor: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface JobStatus {
+  /** Ascending by number; ended ones beyond the history limits are forgotten. */
+  runs: JobRun[];
+  /** Number of the newest run, kept when the run itself is forgotten. */
+  lastRun: number;
+  /** Of cron: the newest due time that was decided on, by the schedule. */
+  lastDueAtMs: number;
+  /** Runs that were asked for by hand and are not begun yet, with their request ids. (api) */
+  requested: string[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One run of a job; its tasks carry its number. */
+export interface JobRun {
+  number: number;
+  /** The revision that its tasks run. */
+  revision: number;
+  /** By the schedule; 0 when it was not made by one. */
+  dueAtMs: number;
+  startedAtMs: number;
+  /** 0 while it goes on. */
+  endedAtMs: number;
+  state: JobState;
+  /** Why, in words. */
+  message: string;
+  /** Tasks that ended well, of how many. */
+  completed: number;
+  total: number;
+  /** The request that asked for it; empty when the schedule or a new revision did. */
+  requestId: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface AutoscaleStatus {
+  scaledUpAtMs: number;
+  scaledDownAtMs: number;
+  /** The last decision with its numbers, in words. */
+  message: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -316,7 +478,13 @@ export interface Revision {
 export interface ServiceSpec {
   name: string;
   labels: { [key: string]: string };
-  mode: { $case: "replicated"; value: ReplicatedMode } | undefined;
+  mode:
+    | { $case: "replicated"; value: ReplicatedMode }
+    | { $case: "global"; value: GlobalMode }
+    | { $case: "replicatedJob"; value: ReplicatedJobMode }
+    | { $case: "globalJob"; value: GlobalJobMode }
+    | { $case: "cron"; value: CronMode }
+    | undefined;
   task: TaskSpec | undefined;
   ports: PortSpec[];
   update: UpdateConfig | undefined;
@@ -324,7 +492,22 @@ export interface ServiceSpec {
     | UpdateConfig
     | undefined;
   /** How long connections to a task that is about to stop may take to end by themselves. Default 5,000. */
-  drainTimeoutMs?: number | undefined;
+  drainTimeoutMs?:
+    | number
+    | undefined;
+  /**
+   * An agent without any manager for so long stops the tasks, and only then are they replaced elsewhere: never two of
+   * them run at once. Absent: they run on.
+   */
+  stopAfterDisconnectMs?:
+    | number
+    | undefined;
+  /** Absent: the number of replicas is the user's alone. */
+  autoscale:
+    | AutoscaleSpec
+    | undefined;
+  /** Names of services that must be ready (jobs: have succeeded) before this one's first tasks are made. */
+  dependsOn: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -339,13 +522,83 @@ export interface ReplicatedMode {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** One task on every node that its placement allows. */
+export interface GlobalMode {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Runs to completion once per revision. */
+export interface ReplicatedJobMode {
+  /** Tasks that must complete. Default 1. */
+  completions?:
+    | number
+    | undefined;
+  /** At the same time; default all. */
+  maxConcurrent?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Runs to completion once per revision on every node that its placement allows, also on nodes that come later. */
+export interface GlobalJobMode {
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A replicated job begun by a schedule. */
+export interface CronMode {
+  /** Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily, @weekly, @monthly, @yearly. */
+  schedule: string;
+  /** IANA name; default UTC. */
+  timeZone: string;
+  concurrency: ConcurrencyPolicy;
+  /** Ended runs that are kept. Defaults 3 and 3. */
+  keepSucceeded?: number | undefined;
+  keepFailed?:
+    | number
+    | undefined;
+  /** A run that is found due later than this (no leader at the time, say) is skipped. Default 60,000. */
+  startDeadlineMs?:
+    | number
+    | undefined;
+  /** No run is begun by the schedule. */
+  suspended: boolean;
+  completions?: number | undefined;
+  maxConcurrent?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Replicas between min and max, so that the mean use per ready task comes to the targets; the largest answer counts. */
+export interface AutoscaleSpec {
+  min: number;
+  max: number;
+  /** Of the reservation (of the limit where nothing is reserved), in percent. */
+  cpuPercent?: number | undefined;
+  memoryPercent?:
+    | number
+    | undefined;
+  /** Requests per second and replica; connections where the ambassador sees no requests. */
+  requestsPerReplica?:
+    | number
+    | undefined;
+  /** No scaling up within so long of the last change. Default 15,000. */
+  upCoolDownMs?:
+    | number
+    | undefined;
+  /** No scaling down within so long of the last change. Default 300,000. */
+  downCoolDownMs?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
 /** What a task is; a change of anything here but placement replaces tasks. */
 export interface TaskSpec {
   container: ContainerSpec | undefined;
   reservations: Resources | undefined;
   limits: Resources | undefined;
   restart: RestartPolicy | undefined;
-  placement: Placement | undefined;
+  placement:
+    | Placement
+    | undefined;
+  /** Placed before those of lower priority, and with preemption in their stead. -1,000 to 1,000, default 0. */
+  priority: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -389,6 +642,8 @@ export interface Mount {
   source: string;
   target: string;
   readOnly: boolean;
+  /** Of a volume: only nodes that have this driver are taken. Empty is the engine's own. */
+  volumeDriver: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -408,6 +663,14 @@ export interface Resources {
   nanoCpus: number;
   /** 0 is none. */
   memoryBytes: number;
+  /** Countable things of the node by name: gpu=2. */
+  generic: { [key: string]: number };
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Resources_GenericEntry {
+  key: string;
+  value: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -427,10 +690,26 @@ export interface RestartPolicy {
 }
 
 export interface Placement {
-  /** "node.labels.zone==eu", "node.hostname!=h1", …: all must hold. */
+  /** "node.labels.zone==eu", "node.hostname!=h1", "node.labels.cores>8", …: all must hold. */
   constraints: string[];
   /** Tasks of the service that one node may have; 0 is no limit. */
   maxReplicasPerNode: number;
+  /** "spread=node.labels.zone": evenly over the label's values, outermost first. */
+  preferences: string[];
+  affinities: Affinity[];
+  /** UNSPECIFIED is the cluster's. */
+  strategy: PlacementStrategy;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What attracts tasks to nodes, or keeps them away. */
+export interface Affinity {
+  /** As a constraint, or "service==NAME" and "service!=NAME": a node that has, or has not, a task of that service. */
+  expression: string;
+  /** -100 to 100 and not 0; negative repels. Ignored when required. */
+  weight: number;
+  /** The expression must hold. */
+  required: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -442,6 +721,7 @@ export interface PortSpec {
   publishedPort: number;
   /** For SRV records (_name._tcp.service); empty when unnamed. */
   name: string;
+  mode: PublishMode;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -465,7 +745,18 @@ export interface UpdateConfig {
     | number
     | undefined;
   /** The longest a batch may take to become good before it counts as failed. Default 600,000. */
-  progressDeadlineMs?: number | undefined;
+  progressDeadlineMs?:
+    | number
+    | undefined;
+  /** Tasks that may run beyond the number asked for. Default: parallelism with start-first, else 0. */
+  maxSurge?:
+    | number
+    | undefined;
+  /**
+   * Slots that may be without a ready task, for whatever reason, when a ready one is begun. Default: 0 with
+   * start-first, else parallelism.
+   */
+  maxUnavailable?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -497,6 +788,25 @@ export interface Task {
   endedAtMs: number;
   /** Why the orchestrator made it: "created", "update to 3", "replaces <id>: exit code 1". (orchestrator) */
   cause: string;
+  /** The one node that it may run on; empty is any. (orchestrator) */
+  onlyNodeId: string;
+  /** Set when it is to make way though nothing is wrong with it. (api, rebalancer, scheduler) */
+  leave:
+    | TaskLeave
+    | undefined;
+  /** Of a job: the number of its run; 0 otherwise. (orchestrator) */
+  run: number;
+  /** Why it got its node, in words. (scheduler) */
+  placementReason: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface TaskLeave {
+  /** "rebalanced: h1 has 5 of 6 tasks", "pushed out by api (priority 100)". */
+  reason: string;
+  atMs: number;
+  /** Its replacement must be ready first, whatever the service's update order. */
+  startFirst: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -560,6 +870,10 @@ export interface NodeSpec {
   labels: { [key: string]: string };
   /** What the user asked for; UNSPECIFIED when nobody did, and then the agent leaves managers on its host alone. */
   role: NodeRole;
+  /** When availability was last changed. */
+  availabilitySinceMs: number;
+  /** How long after that a drain waits for replacements to be ready before it stops what is left. Default 600,000. */
+  drainDeadlineMs?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -583,6 +897,8 @@ export interface NodeDescription {
   agentVersion: string;
   /** Labels given to the agent at its start; node.labels of the spec go first. */
   labels: { [key: string]: string };
+  /** Volume drivers that the engine has. */
+  volumeDrivers: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -603,6 +919,13 @@ export interface NodeStatus {
   state: NodeState;
   message: string;
   sinceMs: number;
+  /**
+   * A user said that it is gone for good: its tasks are replaced whatever the brake says. Until it registers again.
+   * (api)
+   */
+  lossConfirmed: boolean;
+  /** The manager's time of its last sign of life, as of when it became UNKNOWN or DOWN; 0 while it is READY. (monitor) */
+  lastSeenAtMs: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -671,7 +994,7 @@ export interface Event {
   /** Grows by one from the manager's start. */
   sequence: number;
   atMs: number;
-  /** "service", "task", "node" or "rollout". */
+  /** "service", "task", "node", "rollout", "job" or "cluster". */
   kind: string;
   /** "created", "running", "failed", … */
   action: string;
@@ -679,6 +1002,8 @@ export interface Event {
   /** The service's or node's name. */
   name: string;
   message: string;
+  /** What led to it: "update to 3", "node h2 lost", "scaled to 5 by the autoscaler"; empty when it is its own cause. */
+  cause: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -798,6 +1123,8 @@ function createBaseCluster(): Cluster {
     nodePrefix: 0,
     domain: "",
     dnsAddress: "",
+    settings: undefined,
+    brake: undefined,
     _unknownFields: {},
   };
 }
@@ -824,6 +1151,12 @@ export const Cluster: MessageFns<Cluster> = {
     }
     if (message.dnsAddress !== "") {
       writer.uint32(58).string(message.dnsAddress);
+    }
+    if (message.settings !== undefined) {
+      ClusterSettings.encode(message.settings, writer.uint32(66).fork()).join();
+    }
+    if (message.brake !== undefined) {
+      Brake.encode(message.brake, writer.uint32(74).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -905,6 +1238,22 @@ export const Cluster: MessageFns<Cluster> = {
             message.dnsAddress = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.settings = ClusterSettings.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.brake = Brake.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -937,12 +1286,261 @@ export const Cluster: MessageFns<Cluster> = {
     message.nodePrefix = object.nodePrefix ?? 0;
     message.domain = object.domain ?? "";
     message.dnsAddress = object.dnsAddress ?? "";
+    message.settings = (object.settings !== undefined && object.settings !== null)
+      ? ClusterSettings.fromPartial(object.settings)
+      : undefined;
+    message.brake = (object.brake !== undefined && object.brake !== null) ? Brake.fromPartial(object.brake) : undefined;
+    return message;
+  },
+};
+
+function createBaseClusterSettings(): ClusterSettings {
+  return {
+    strategy: 0,
+    preemption: false,
+    lostAfterMs: undefined,
+    taskHistory: undefined,
+    rebalanceMoves: 0,
+    rebalanceIntervalMs: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const ClusterSettings: MessageFns<ClusterSettings> = {
+  encode(message: ClusterSettings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.strategy !== 0) {
+      writer.uint32(8).int32(message.strategy);
+    }
+    if (message.preemption !== false) {
+      writer.uint32(16).bool(message.preemption);
+    }
+    if (message.lostAfterMs !== undefined) {
+      writer.uint32(24).uint32(message.lostAfterMs);
+    }
+    if (message.taskHistory !== undefined) {
+      writer.uint32(32).uint32(message.taskHistory);
+    }
+    if (message.rebalanceMoves !== 0) {
+      writer.uint32(40).uint32(message.rebalanceMoves);
+    }
+    if (message.rebalanceIntervalMs !== undefined) {
+      writer.uint32(48).uint32(message.rebalanceIntervalMs);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClusterSettings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClusterSettings();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.strategy = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.preemption = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lostAfterMs = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.taskHistory = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.rebalanceMoves = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.rebalanceIntervalMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ClusterSettings>, I>>(base?: I): ClusterSettings {
+    return ClusterSettings.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ClusterSettings>, I>>(object: I): ClusterSettings {
+    const message = createBaseClusterSettings();
+    message.strategy = object.strategy ?? 0;
+    message.preemption = object.preemption ?? false;
+    message.lostAfterMs = object.lostAfterMs ?? undefined;
+    message.taskHistory = object.taskHistory ?? undefined;
+    message.rebalanceMoves = object.rebalanceMoves ?? 0;
+    message.rebalanceIntervalMs = object.rebalanceIntervalMs ?? undefined;
+    return message;
+  },
+};
+
+function createBaseBrake(): Brake {
+  return { sinceMs: 0, lostNodes: 0, nodes: 0, _unknownFields: {} };
+}
+
+export const Brake: MessageFns<Brake> = {
+  encode(message: Brake, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sinceMs !== 0) {
+      writer.uint32(8).int64(message.sinceMs);
+    }
+    if (message.lostNodes !== 0) {
+      writer.uint32(16).uint32(message.lostNodes);
+    }
+    if (message.nodes !== 0) {
+      writer.uint32(24).uint32(message.nodes);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Brake {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBrake();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sinceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lostNodes = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.nodes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Brake>, I>>(base?: I): Brake {
+    return Brake.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Brake>, I>>(object: I): Brake {
+    const message = createBaseBrake();
+    message.sinceMs = object.sinceMs ?? 0;
+    message.lostNodes = object.lostNodes ?? 0;
+    message.nodes = object.nodes ?? 0;
     return message;
   },
 };
 
 function createBaseService(): Service {
-  return { meta: undefined, spec: undefined, revision: 0, vip: "", rolloutId: "", removing: false, _unknownFields: {} };
+  return {
+    meta: undefined,
+    spec: undefined,
+    revision: 0,
+    vip: "",
+    rolloutId: "",
+    removing: false,
+    job: undefined,
+    autoscale: undefined,
+    waitingFor: "",
+    _unknownFields: {},
+  };
 }
 
 export const Service: MessageFns<Service> = {
@@ -964,6 +1562,15 @@ export const Service: MessageFns<Service> = {
     }
     if (message.removing !== false) {
       writer.uint32(48).bool(message.removing);
+    }
+    if (message.job !== undefined) {
+      JobStatus.encode(message.job, writer.uint32(58).fork()).join();
+    }
+    if (message.autoscale !== undefined) {
+      AutoscaleStatus.encode(message.autoscale, writer.uint32(66).fork()).join();
+    }
+    if (message.waitingFor !== "") {
+      writer.uint32(74).string(message.waitingFor);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1037,6 +1644,30 @@ export const Service: MessageFns<Service> = {
             message.removing = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.job = JobStatus.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.autoscale = AutoscaleStatus.decode(reader, reader.uint32());
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.waitingFor = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1070,6 +1701,404 @@ export const Service: MessageFns<Service> = {
     message.vip = object.vip ?? "";
     message.rolloutId = object.rolloutId ?? "";
     message.removing = object.removing ?? false;
+    message.job = (object.job !== undefined && object.job !== null) ? JobStatus.fromPartial(object.job) : undefined;
+    message.autoscale = (object.autoscale !== undefined && object.autoscale !== null)
+      ? AutoscaleStatus.fromPartial(object.autoscale)
+      : undefined;
+    message.waitingFor = object.waitingFor ?? "";
+    return message;
+  },
+};
+
+function createBaseJobStatus(): JobStatus {
+  return { runs: [], lastRun: 0, lastDueAtMs: 0, requested: [], _unknownFields: {} };
+}
+
+export const JobStatus: MessageFns<JobStatus> = {
+  encode(message: JobStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.runs) {
+      JobRun.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.lastRun !== 0) {
+      writer.uint32(16).uint32(message.lastRun);
+    }
+    if (message.lastDueAtMs !== 0) {
+      writer.uint32(24).int64(message.lastDueAtMs);
+    }
+    for (const v of message.requested) {
+      writer.uint32(34).string(v!);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.runs.push(JobRun.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.lastRun = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.lastDueAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.requested.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobStatus>, I>>(base?: I): JobStatus {
+    return JobStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobStatus>, I>>(object: I): JobStatus {
+    const message = createBaseJobStatus();
+    message.runs = object.runs?.map((e) => JobRun.fromPartial(e)) || [];
+    message.lastRun = object.lastRun ?? 0;
+    message.lastDueAtMs = object.lastDueAtMs ?? 0;
+    message.requested = object.requested?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseJobRun(): JobRun {
+  return {
+    number: 0,
+    revision: 0,
+    dueAtMs: 0,
+    startedAtMs: 0,
+    endedAtMs: 0,
+    state: 0,
+    message: "",
+    completed: 0,
+    total: 0,
+    requestId: "",
+    _unknownFields: {},
+  };
+}
+
+export const JobRun: MessageFns<JobRun> = {
+  encode(message: JobRun, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.revision !== 0) {
+      writer.uint32(16).uint32(message.revision);
+    }
+    if (message.dueAtMs !== 0) {
+      writer.uint32(24).int64(message.dueAtMs);
+    }
+    if (message.startedAtMs !== 0) {
+      writer.uint32(32).int64(message.startedAtMs);
+    }
+    if (message.endedAtMs !== 0) {
+      writer.uint32(40).int64(message.endedAtMs);
+    }
+    if (message.state !== 0) {
+      writer.uint32(48).int32(message.state);
+    }
+    if (message.message !== "") {
+      writer.uint32(58).string(message.message);
+    }
+    if (message.completed !== 0) {
+      writer.uint32(64).uint32(message.completed);
+    }
+    if (message.total !== 0) {
+      writer.uint32(72).uint32(message.total);
+    }
+    if (message.requestId !== "") {
+      writer.uint32(82).string(message.requestId);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRun {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRun();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.revision = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dueAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.startedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.endedAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.completed = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.total = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.requestId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<JobRun>, I>>(base?: I): JobRun {
+    return JobRun.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<JobRun>, I>>(object: I): JobRun {
+    const message = createBaseJobRun();
+    message.number = object.number ?? 0;
+    message.revision = object.revision ?? 0;
+    message.dueAtMs = object.dueAtMs ?? 0;
+    message.startedAtMs = object.startedAtMs ?? 0;
+    message.endedAtMs = object.endedAtMs ?? 0;
+    message.state = object.state ?? 0;
+    message.message = object.message ?? "";
+    message.completed = object.completed ?? 0;
+    message.total = object.total ?? 0;
+    message.requestId = object.requestId ?? "";
+    return message;
+  },
+};
+
+function createBaseAutoscaleStatus(): AutoscaleStatus {
+  return { scaledUpAtMs: 0, scaledDownAtMs: 0, message: "", _unknownFields: {} };
+}
+
+export const AutoscaleStatus: MessageFns<AutoscaleStatus> = {
+  encode(message: AutoscaleStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scaledUpAtMs !== 0) {
+      writer.uint32(8).int64(message.scaledUpAtMs);
+    }
+    if (message.scaledDownAtMs !== 0) {
+      writer.uint32(16).int64(message.scaledDownAtMs);
+    }
+    if (message.message !== "") {
+      writer.uint32(26).string(message.message);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AutoscaleStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAutoscaleStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.scaledUpAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.scaledDownAtMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AutoscaleStatus>, I>>(base?: I): AutoscaleStatus {
+    return AutoscaleStatus.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AutoscaleStatus>, I>>(object: I): AutoscaleStatus {
+    const message = createBaseAutoscaleStatus();
+    message.scaledUpAtMs = object.scaledUpAtMs ?? 0;
+    message.scaledDownAtMs = object.scaledDownAtMs ?? 0;
+    message.message = object.message ?? "";
     return message;
   },
 };
@@ -1251,6 +2280,9 @@ function createBaseServiceSpec(): ServiceSpec {
     update: undefined,
     rollback: undefined,
     drainTimeoutMs: undefined,
+    stopAfterDisconnectMs: undefined,
+    autoscale: undefined,
+    dependsOn: [],
     _unknownFields: {},
   };
 }
@@ -1267,6 +2299,18 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
       case "replicated":
         ReplicatedMode.encode(message.mode.value, writer.uint32(26).fork()).join();
         break;
+      case "global":
+        GlobalMode.encode(message.mode.value, writer.uint32(74).fork()).join();
+        break;
+      case "replicatedJob":
+        ReplicatedJobMode.encode(message.mode.value, writer.uint32(82).fork()).join();
+        break;
+      case "globalJob":
+        GlobalJobMode.encode(message.mode.value, writer.uint32(90).fork()).join();
+        break;
+      case "cron":
+        CronMode.encode(message.mode.value, writer.uint32(98).fork()).join();
+        break;
     }
     if (message.task !== undefined) {
       TaskSpec.encode(message.task, writer.uint32(34).fork()).join();
@@ -1282,6 +2326,15 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
     }
     if (message.drainTimeoutMs !== undefined) {
       writer.uint32(64).uint32(message.drainTimeoutMs);
+    }
+    if (message.stopAfterDisconnectMs !== undefined) {
+      writer.uint32(104).uint32(message.stopAfterDisconnectMs);
+    }
+    if (message.autoscale !== undefined) {
+      AutoscaleSpec.encode(message.autoscale, writer.uint32(114).fork()).join();
+    }
+    for (const v of message.dependsOn) {
+      writer.uint32(122).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1334,6 +2387,38 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
             message.mode = { $case: "replicated", value: ReplicatedMode.decode(reader, reader.uint32()) };
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.mode = { $case: "global", value: GlobalMode.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.mode = { $case: "replicatedJob", value: ReplicatedJobMode.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.mode = { $case: "globalJob", value: GlobalJobMode.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.mode = { $case: "cron", value: CronMode.decode(reader, reader.uint32()) };
+            continue;
+          }
           case 4: {
             if (tag !== 34) {
               break;
@@ -1372,6 +2457,30 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
             }
 
             message.drainTimeoutMs = reader.uint32();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.stopAfterDisconnectMs = reader.uint32();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.autoscale = AutoscaleSpec.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.dependsOn.push(reader.string());
             continue;
           }
         }
@@ -1416,6 +2525,30 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
         }
         break;
       }
+      case "global": {
+        if (object.mode?.value !== undefined && object.mode?.value !== null) {
+          message.mode = { $case: "global", value: GlobalMode.fromPartial(object.mode.value) };
+        }
+        break;
+      }
+      case "replicatedJob": {
+        if (object.mode?.value !== undefined && object.mode?.value !== null) {
+          message.mode = { $case: "replicatedJob", value: ReplicatedJobMode.fromPartial(object.mode.value) };
+        }
+        break;
+      }
+      case "globalJob": {
+        if (object.mode?.value !== undefined && object.mode?.value !== null) {
+          message.mode = { $case: "globalJob", value: GlobalJobMode.fromPartial(object.mode.value) };
+        }
+        break;
+      }
+      case "cron": {
+        if (object.mode?.value !== undefined && object.mode?.value !== null) {
+          message.mode = { $case: "cron", value: CronMode.fromPartial(object.mode.value) };
+        }
+        break;
+      }
     }
     message.task = (object.task !== undefined && object.task !== null) ? TaskSpec.fromPartial(object.task) : undefined;
     message.ports = object.ports?.map((e) => PortSpec.fromPartial(e)) || [];
@@ -1426,6 +2559,11 @@ export const ServiceSpec: MessageFns<ServiceSpec> = {
       ? UpdateConfig.fromPartial(object.rollback)
       : undefined;
     message.drainTimeoutMs = object.drainTimeoutMs ?? undefined;
+    message.stopAfterDisconnectMs = object.stopAfterDisconnectMs ?? undefined;
+    message.autoscale = (object.autoscale !== undefined && object.autoscale !== null)
+      ? AutoscaleSpec.fromPartial(object.autoscale)
+      : undefined;
+    message.dependsOn = object.dependsOn?.map((e) => e) || [];
     return message;
   },
 };
@@ -1584,6 +2722,537 @@ export const ReplicatedMode: MessageFns<ReplicatedMode> = {
   },
 };
 
+function createBaseGlobalMode(): GlobalMode {
+  return { _unknownFields: {} };
+}
+
+export const GlobalMode: MessageFns<GlobalMode> = {
+  encode(message: GlobalMode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GlobalMode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGlobalMode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GlobalMode>, I>>(base?: I): GlobalMode {
+    return GlobalMode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GlobalMode>, I>>(_: I): GlobalMode {
+    const message = createBaseGlobalMode();
+    return message;
+  },
+};
+
+function createBaseReplicatedJobMode(): ReplicatedJobMode {
+  return { completions: undefined, maxConcurrent: undefined, _unknownFields: {} };
+}
+
+export const ReplicatedJobMode: MessageFns<ReplicatedJobMode> = {
+  encode(message: ReplicatedJobMode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.completions !== undefined) {
+      writer.uint32(8).uint32(message.completions);
+    }
+    if (message.maxConcurrent !== undefined) {
+      writer.uint32(16).uint32(message.maxConcurrent);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReplicatedJobMode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplicatedJobMode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.completions = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.maxConcurrent = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReplicatedJobMode>, I>>(base?: I): ReplicatedJobMode {
+    return ReplicatedJobMode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReplicatedJobMode>, I>>(object: I): ReplicatedJobMode {
+    const message = createBaseReplicatedJobMode();
+    message.completions = object.completions ?? undefined;
+    message.maxConcurrent = object.maxConcurrent ?? undefined;
+    return message;
+  },
+};
+
+function createBaseGlobalJobMode(): GlobalJobMode {
+  return { _unknownFields: {} };
+}
+
+export const GlobalJobMode: MessageFns<GlobalJobMode> = {
+  encode(message: GlobalJobMode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GlobalJobMode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGlobalJobMode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GlobalJobMode>, I>>(base?: I): GlobalJobMode {
+    return GlobalJobMode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GlobalJobMode>, I>>(_: I): GlobalJobMode {
+    const message = createBaseGlobalJobMode();
+    return message;
+  },
+};
+
+function createBaseCronMode(): CronMode {
+  return {
+    schedule: "",
+    timeZone: "",
+    concurrency: 0,
+    keepSucceeded: undefined,
+    keepFailed: undefined,
+    startDeadlineMs: undefined,
+    suspended: false,
+    completions: undefined,
+    maxConcurrent: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const CronMode: MessageFns<CronMode> = {
+  encode(message: CronMode, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.schedule !== "") {
+      writer.uint32(10).string(message.schedule);
+    }
+    if (message.timeZone !== "") {
+      writer.uint32(18).string(message.timeZone);
+    }
+    if (message.concurrency !== 0) {
+      writer.uint32(24).int32(message.concurrency);
+    }
+    if (message.keepSucceeded !== undefined) {
+      writer.uint32(32).uint32(message.keepSucceeded);
+    }
+    if (message.keepFailed !== undefined) {
+      writer.uint32(40).uint32(message.keepFailed);
+    }
+    if (message.startDeadlineMs !== undefined) {
+      writer.uint32(48).uint32(message.startDeadlineMs);
+    }
+    if (message.suspended !== false) {
+      writer.uint32(56).bool(message.suspended);
+    }
+    if (message.completions !== undefined) {
+      writer.uint32(64).uint32(message.completions);
+    }
+    if (message.maxConcurrent !== undefined) {
+      writer.uint32(72).uint32(message.maxConcurrent);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CronMode {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCronMode();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.schedule = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.timeZone = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.concurrency = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.keepSucceeded = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.keepFailed = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.startDeadlineMs = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.suspended = reader.bool();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.completions = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.maxConcurrent = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<CronMode>, I>>(base?: I): CronMode {
+    return CronMode.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<CronMode>, I>>(object: I): CronMode {
+    const message = createBaseCronMode();
+    message.schedule = object.schedule ?? "";
+    message.timeZone = object.timeZone ?? "";
+    message.concurrency = object.concurrency ?? 0;
+    message.keepSucceeded = object.keepSucceeded ?? undefined;
+    message.keepFailed = object.keepFailed ?? undefined;
+    message.startDeadlineMs = object.startDeadlineMs ?? undefined;
+    message.suspended = object.suspended ?? false;
+    message.completions = object.completions ?? undefined;
+    message.maxConcurrent = object.maxConcurrent ?? undefined;
+    return message;
+  },
+};
+
+function createBaseAutoscaleSpec(): AutoscaleSpec {
+  return {
+    min: 0,
+    max: 0,
+    cpuPercent: undefined,
+    memoryPercent: undefined,
+    requestsPerReplica: undefined,
+    upCoolDownMs: undefined,
+    downCoolDownMs: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const AutoscaleSpec: MessageFns<AutoscaleSpec> = {
+  encode(message: AutoscaleSpec, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.min !== 0) {
+      writer.uint32(8).uint32(message.min);
+    }
+    if (message.max !== 0) {
+      writer.uint32(16).uint32(message.max);
+    }
+    if (message.cpuPercent !== undefined) {
+      writer.uint32(24).uint32(message.cpuPercent);
+    }
+    if (message.memoryPercent !== undefined) {
+      writer.uint32(32).uint32(message.memoryPercent);
+    }
+    if (message.requestsPerReplica !== undefined) {
+      writer.uint32(40).uint32(message.requestsPerReplica);
+    }
+    if (message.upCoolDownMs !== undefined) {
+      writer.uint32(48).uint32(message.upCoolDownMs);
+    }
+    if (message.downCoolDownMs !== undefined) {
+      writer.uint32(56).uint32(message.downCoolDownMs);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AutoscaleSpec {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAutoscaleSpec();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.min = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.max = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.cpuPercent = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.memoryPercent = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.requestsPerReplica = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.upCoolDownMs = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.downCoolDownMs = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AutoscaleSpec>, I>>(base?: I): AutoscaleSpec {
+    return AutoscaleSpec.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AutoscaleSpec>, I>>(object: I): AutoscaleSpec {
+    const message = createBaseAutoscaleSpec();
+    message.min = object.min ?? 0;
+    message.max = object.max ?? 0;
+    message.cpuPercent = object.cpuPercent ?? undefined;
+    message.memoryPercent = object.memoryPercent ?? undefined;
+    message.requestsPerReplica = object.requestsPerReplica ?? undefined;
+    message.upCoolDownMs = object.upCoolDownMs ?? undefined;
+    message.downCoolDownMs = object.downCoolDownMs ?? undefined;
+    return message;
+  },
+};
+
 function createBaseTaskSpec(): TaskSpec {
   return {
     container: undefined,
@@ -1591,6 +3260,7 @@ function createBaseTaskSpec(): TaskSpec {
     limits: undefined,
     restart: undefined,
     placement: undefined,
+    priority: 0,
     _unknownFields: {},
   };
 }
@@ -1611,6 +3281,9 @@ export const TaskSpec: MessageFns<TaskSpec> = {
     }
     if (message.placement !== undefined) {
       Placement.encode(message.placement, writer.uint32(42).fork()).join();
+    }
+    if (message.priority !== 0) {
+      writer.uint32(48).sint32(message.priority);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1676,6 +3349,14 @@ export const TaskSpec: MessageFns<TaskSpec> = {
             message.placement = Placement.decode(reader, reader.uint32());
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.priority = reader.sint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1716,6 +3397,7 @@ export const TaskSpec: MessageFns<TaskSpec> = {
     message.placement = (object.placement !== undefined && object.placement !== null)
       ? Placement.fromPartial(object.placement)
       : undefined;
+    message.priority = object.priority ?? 0;
     return message;
   },
 };
@@ -2086,7 +3768,7 @@ export const ContainerSpec_LabelsEntry: MessageFns<ContainerSpec_LabelsEntry> = 
 };
 
 function createBaseMount(): Mount {
-  return { type: 0, source: "", target: "", readOnly: false, _unknownFields: {} };
+  return { type: 0, source: "", target: "", readOnly: false, volumeDriver: "", _unknownFields: {} };
 }
 
 export const Mount: MessageFns<Mount> = {
@@ -2102,6 +3784,9 @@ export const Mount: MessageFns<Mount> = {
     }
     if (message.readOnly !== false) {
       writer.uint32(32).bool(message.readOnly);
+    }
+    if (message.volumeDriver !== "") {
+      writer.uint32(42).string(message.volumeDriver);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2159,6 +3844,14 @@ export const Mount: MessageFns<Mount> = {
             message.readOnly = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.volumeDriver = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2188,6 +3881,7 @@ export const Mount: MessageFns<Mount> = {
     message.source = object.source ?? "";
     message.target = object.target ?? "";
     message.readOnly = object.readOnly ?? false;
+    message.volumeDriver = object.volumeDriver ?? "";
     return message;
   },
 };
@@ -2319,7 +4013,7 @@ export const HealthCheck: MessageFns<HealthCheck> = {
 };
 
 function createBaseResources(): Resources {
-  return { nanoCpus: 0, memoryBytes: 0, _unknownFields: {} };
+  return { nanoCpus: 0, memoryBytes: 0, generic: {}, _unknownFields: {} };
 }
 
 export const Resources: MessageFns<Resources> = {
@@ -2330,6 +4024,9 @@ export const Resources: MessageFns<Resources> = {
     if (message.memoryBytes !== 0) {
       writer.uint32(16).uint64(message.memoryBytes);
     }
+    globalThis.Object.entries(message.generic).forEach(([key, value]: [string, number]) => {
+      Resources_GenericEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
+    });
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -2370,6 +4067,17 @@ export const Resources: MessageFns<Resources> = {
             message.memoryBytes = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            const entry3 = Resources_GenericEntry.decode(reader, reader.uint32());
+            if (entry3.value !== undefined) {
+              message.generic[entry3.key] = entry3.value;
+            }
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2397,6 +4105,98 @@ export const Resources: MessageFns<Resources> = {
     const message = createBaseResources();
     message.nanoCpus = object.nanoCpus ?? 0;
     message.memoryBytes = object.memoryBytes ?? 0;
+    message.generic = (globalThis.Object.entries(object.generic ?? {}) as [string, number][]).reduce(
+      (acc: { [key: string]: number }, [key, value]: [string, number]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.Number(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseResources_GenericEntry(): Resources_GenericEntry {
+  return { key: "", value: 0, _unknownFields: {} };
+}
+
+export const Resources_GenericEntry: MessageFns<Resources_GenericEntry> = {
+  encode(message: Resources_GenericEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0) {
+      writer.uint32(16).uint64(message.value);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Resources_GenericEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResources_GenericEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Resources_GenericEntry>, I>>(base?: I): Resources_GenericEntry {
+    return Resources_GenericEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Resources_GenericEntry>, I>>(object: I): Resources_GenericEntry {
+    const message = createBaseResources_GenericEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? 0;
     return message;
   },
 };
@@ -2509,7 +4309,7 @@ export const RestartPolicy: MessageFns<RestartPolicy> = {
 };
 
 function createBasePlacement(): Placement {
-  return { constraints: [], maxReplicasPerNode: 0, _unknownFields: {} };
+  return { constraints: [], maxReplicasPerNode: 0, preferences: [], affinities: [], strategy: 0, _unknownFields: {} };
 }
 
 export const Placement: MessageFns<Placement> = {
@@ -2519,6 +4319,15 @@ export const Placement: MessageFns<Placement> = {
     }
     if (message.maxReplicasPerNode !== 0) {
       writer.uint32(16).uint32(message.maxReplicasPerNode);
+    }
+    for (const v of message.preferences) {
+      writer.uint32(26).string(v!);
+    }
+    for (const v of message.affinities) {
+      Affinity.encode(v!, writer.uint32(34).fork()).join();
+    }
+    if (message.strategy !== 0) {
+      writer.uint32(40).int32(message.strategy);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2560,6 +4369,30 @@ export const Placement: MessageFns<Placement> = {
             message.maxReplicasPerNode = reader.uint32();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.preferences.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.affinities.push(Affinity.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.strategy = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2587,12 +4420,110 @@ export const Placement: MessageFns<Placement> = {
     const message = createBasePlacement();
     message.constraints = object.constraints?.map((e) => e) || [];
     message.maxReplicasPerNode = object.maxReplicasPerNode ?? 0;
+    message.preferences = object.preferences?.map((e) => e) || [];
+    message.affinities = object.affinities?.map((e) => Affinity.fromPartial(e)) || [];
+    message.strategy = object.strategy ?? 0;
+    return message;
+  },
+};
+
+function createBaseAffinity(): Affinity {
+  return { expression: "", weight: 0, required: false, _unknownFields: {} };
+}
+
+export const Affinity: MessageFns<Affinity> = {
+  encode(message: Affinity, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.expression !== "") {
+      writer.uint32(10).string(message.expression);
+    }
+    if (message.weight !== 0) {
+      writer.uint32(16).sint32(message.weight);
+    }
+    if (message.required !== false) {
+      writer.uint32(24).bool(message.required);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Affinity {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAffinity();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.expression = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.weight = reader.sint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.required = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Affinity>, I>>(base?: I): Affinity {
+    return Affinity.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Affinity>, I>>(object: I): Affinity {
+    const message = createBaseAffinity();
+    message.expression = object.expression ?? "";
+    message.weight = object.weight ?? 0;
+    message.required = object.required ?? false;
     return message;
   },
 };
 
 function createBasePortSpec(): PortSpec {
-  return { protocol: 0, targetPort: 0, publishedPort: 0, name: "", _unknownFields: {} };
+  return { protocol: 0, targetPort: 0, publishedPort: 0, name: "", mode: 0, _unknownFields: {} };
 }
 
 export const PortSpec: MessageFns<PortSpec> = {
@@ -2608,6 +4539,9 @@ export const PortSpec: MessageFns<PortSpec> = {
     }
     if (message.name !== "") {
       writer.uint32(34).string(message.name);
+    }
+    if (message.mode !== 0) {
+      writer.uint32(40).int32(message.mode);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2665,6 +4599,14 @@ export const PortSpec: MessageFns<PortSpec> = {
             message.name = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.mode = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2694,6 +4636,7 @@ export const PortSpec: MessageFns<PortSpec> = {
     message.targetPort = object.targetPort ?? 0;
     message.publishedPort = object.publishedPort ?? 0;
     message.name = object.name ?? "";
+    message.mode = object.mode ?? 0;
     return message;
   },
 };
@@ -2708,6 +4651,8 @@ function createBaseUpdateConfig(): UpdateConfig {
     maxFailureRatio: undefined,
     minHealthyTimeMs: undefined,
     progressDeadlineMs: undefined,
+    maxSurge: undefined,
+    maxUnavailable: undefined,
     _unknownFields: {},
   };
 }
@@ -2737,6 +4682,12 @@ export const UpdateConfig: MessageFns<UpdateConfig> = {
     }
     if (message.progressDeadlineMs !== undefined) {
       writer.uint32(64).uint32(message.progressDeadlineMs);
+    }
+    if (message.maxSurge !== undefined) {
+      writer.uint32(72).uint32(message.maxSurge);
+    }
+    if (message.maxUnavailable !== undefined) {
+      writer.uint32(80).uint32(message.maxUnavailable);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -2826,6 +4777,22 @@ export const UpdateConfig: MessageFns<UpdateConfig> = {
             message.progressDeadlineMs = reader.uint32();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.maxSurge = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.maxUnavailable = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2859,6 +4826,8 @@ export const UpdateConfig: MessageFns<UpdateConfig> = {
     message.maxFailureRatio = object.maxFailureRatio ?? undefined;
     message.minHealthyTimeMs = object.minHealthyTimeMs ?? undefined;
     message.progressDeadlineMs = object.progressDeadlineMs ?? undefined;
+    message.maxSurge = object.maxSurge ?? undefined;
+    message.maxUnavailable = object.maxUnavailable ?? undefined;
     return message;
   },
 };
@@ -2878,6 +4847,10 @@ function createBaseTask(): Task {
     readySinceMs: 0,
     endedAtMs: 0,
     cause: "",
+    onlyNodeId: "",
+    leave: undefined,
+    run: 0,
+    placementReason: "",
     _unknownFields: {},
   };
 }
@@ -2922,6 +4895,18 @@ export const Task: MessageFns<Task> = {
     }
     if (message.cause !== "") {
       writer.uint32(106).string(message.cause);
+    }
+    if (message.onlyNodeId !== "") {
+      writer.uint32(114).string(message.onlyNodeId);
+    }
+    if (message.leave !== undefined) {
+      TaskLeave.encode(message.leave, writer.uint32(122).fork()).join();
+    }
+    if (message.run !== 0) {
+      writer.uint32(128).uint32(message.run);
+    }
+    if (message.placementReason !== "") {
+      writer.uint32(138).string(message.placementReason);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3051,6 +5036,38 @@ export const Task: MessageFns<Task> = {
             message.cause = reader.string();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.onlyNodeId = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.leave = TaskLeave.decode(reader, reader.uint32());
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.run = reader.uint32();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.placementReason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3091,6 +5108,107 @@ export const Task: MessageFns<Task> = {
     message.readySinceMs = object.readySinceMs ?? 0;
     message.endedAtMs = object.endedAtMs ?? 0;
     message.cause = object.cause ?? "";
+    message.onlyNodeId = object.onlyNodeId ?? "";
+    message.leave = (object.leave !== undefined && object.leave !== null)
+      ? TaskLeave.fromPartial(object.leave)
+      : undefined;
+    message.run = object.run ?? 0;
+    message.placementReason = object.placementReason ?? "";
+    return message;
+  },
+};
+
+function createBaseTaskLeave(): TaskLeave {
+  return { reason: "", atMs: 0, startFirst: false, _unknownFields: {} };
+}
+
+export const TaskLeave: MessageFns<TaskLeave> = {
+  encode(message: TaskLeave, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reason !== "") {
+      writer.uint32(10).string(message.reason);
+    }
+    if (message.atMs !== 0) {
+      writer.uint32(16).int64(message.atMs);
+    }
+    if (message.startFirst !== false) {
+      writer.uint32(24).bool(message.startFirst);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TaskLeave {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTaskLeave();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.atMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.startFirst = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TaskLeave>, I>>(base?: I): TaskLeave {
+    return TaskLeave.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TaskLeave>, I>>(object: I): TaskLeave {
+    const message = createBaseTaskLeave();
+    message.reason = object.reason ?? "";
+    message.atMs = object.atMs ?? 0;
+    message.startFirst = object.startFirst ?? false;
     return message;
   },
 };
@@ -3659,7 +5777,14 @@ export const Node: MessageFns<Node> = {
 };
 
 function createBaseNodeSpec(): NodeSpec {
-  return { availability: 0, labels: {}, role: 0, _unknownFields: {} };
+  return {
+    availability: 0,
+    labels: {},
+    role: 0,
+    availabilitySinceMs: 0,
+    drainDeadlineMs: undefined,
+    _unknownFields: {},
+  };
 }
 
 export const NodeSpec: MessageFns<NodeSpec> = {
@@ -3672,6 +5797,12 @@ export const NodeSpec: MessageFns<NodeSpec> = {
     });
     if (message.role !== 0) {
       writer.uint32(24).int32(message.role);
+    }
+    if (message.availabilitySinceMs !== 0) {
+      writer.uint32(32).int64(message.availabilitySinceMs);
+    }
+    if (message.drainDeadlineMs !== undefined) {
+      writer.uint32(40).uint32(message.drainDeadlineMs);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -3724,6 +5855,22 @@ export const NodeSpec: MessageFns<NodeSpec> = {
             message.role = reader.int32() as any;
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.availabilitySinceMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.drainDeadlineMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3760,6 +5907,8 @@ export const NodeSpec: MessageFns<NodeSpec> = {
       {},
     );
     message.role = object.role ?? 0;
+    message.availabilitySinceMs = object.availabilitySinceMs ?? 0;
+    message.drainDeadlineMs = object.drainDeadlineMs ?? undefined;
     return message;
   },
 };
@@ -3859,6 +6008,7 @@ function createBaseNodeDescription(): NodeDescription {
     advertiseAddress: "",
     agentVersion: "",
     labels: {},
+    volumeDrivers: [],
     _unknownFields: {},
   };
 }
@@ -3895,6 +6045,9 @@ export const NodeDescription: MessageFns<NodeDescription> = {
     globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
       NodeDescription_LabelsEntry.encode({ key: key as any, value }, writer.uint32(82).fork()).join();
     });
+    for (const v of message.volumeDrivers) {
+      writer.uint32(90).string(v!);
+    }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
         const tag = parseInt(key, 10);
@@ -4005,6 +6158,14 @@ export const NodeDescription: MessageFns<NodeDescription> = {
             }
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.volumeDrivers.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4058,6 +6219,7 @@ export const NodeDescription: MessageFns<NodeDescription> = {
       },
       {},
     );
+    message.volumeDrivers = object.volumeDrivers?.map((e) => e) || [];
     return message;
   },
 };
@@ -4233,7 +6395,7 @@ export const NodeDescription_LabelsEntry: MessageFns<NodeDescription_LabelsEntry
 };
 
 function createBaseNodeStatus(): NodeStatus {
-  return { state: 0, message: "", sinceMs: 0, _unknownFields: {} };
+  return { state: 0, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0, _unknownFields: {} };
 }
 
 export const NodeStatus: MessageFns<NodeStatus> = {
@@ -4246,6 +6408,12 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     }
     if (message.sinceMs !== 0) {
       writer.uint32(24).int64(message.sinceMs);
+    }
+    if (message.lossConfirmed !== false) {
+      writer.uint32(32).bool(message.lossConfirmed);
+    }
+    if (message.lastSeenAtMs !== 0) {
+      writer.uint32(40).int64(message.lastSeenAtMs);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -4295,6 +6463,22 @@ export const NodeStatus: MessageFns<NodeStatus> = {
             message.sinceMs = longToNumber(reader.int64());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lossConfirmed = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.lastSeenAtMs = longToNumber(reader.int64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4323,6 +6507,8 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     message.state = object.state ?? 0;
     message.message = object.message ?? "";
     message.sinceMs = object.sinceMs ?? 0;
+    message.lossConfirmed = object.lossConfirmed ?? false;
+    message.lastSeenAtMs = object.lastSeenAtMs ?? 0;
     return message;
   },
 };
@@ -4948,7 +7134,7 @@ export const Endpoint: MessageFns<Endpoint> = {
 };
 
 function createBaseEvent(): Event {
-  return { sequence: 0, atMs: 0, kind: "", action: "", id: "", name: "", message: "", _unknownFields: {} };
+  return { sequence: 0, atMs: 0, kind: "", action: "", id: "", name: "", message: "", cause: "", _unknownFields: {} };
 }
 
 export const Event: MessageFns<Event> = {
@@ -4973,6 +7159,9 @@ export const Event: MessageFns<Event> = {
     }
     if (message.message !== "") {
       writer.uint32(58).string(message.message);
+    }
+    if (message.cause !== "") {
+      writer.uint32(66).string(message.cause);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -5054,6 +7243,14 @@ export const Event: MessageFns<Event> = {
             message.message = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.cause = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5086,6 +7283,7 @@ export const Event: MessageFns<Event> = {
     message.id = object.id ?? "";
     message.name = object.name ?? "";
     message.message = object.message ?? "";
+    message.cause = object.cause ?? "";
     return message;
   },
 };
