@@ -1,7 +1,7 @@
 // The agent's connection to the managers: finds one that takes it, registers, keeps the session alive, follows the
 // assignments and reports. When it ends, for whatever reason, the next one begins; the tasks do not notice.
 
-import { Metadata, connectivityState, credentials } from "@grpc/grpc-js";
+import { type ChannelOptions, Metadata, connectivityState, credentials } from "@grpc/grpc-js";
 import {
   type Backoff,
   type Clock,
@@ -43,6 +43,8 @@ export interface SessionOptions {
   drains(): [string, number][];
   problems(): readonly string[];
   logs: LogSource;
+  /** Added to the channel's options; a process with many sessions wants a connection for each of them, say. */
+  channel?: ChannelOptions;
 }
 
 const registerMs = 10_000;
@@ -155,6 +157,7 @@ export class ManagerSession {
       "grpc.max_receive_message_length": messageBytesMax,
       // Reconnecting is this class's part: another manager may be the better one.
       "grpc.enable_retries": 0,
+      ...this.#options.channel,
     });
     const { signal } = controller;
     try {
