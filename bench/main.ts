@@ -5,10 +5,11 @@ import { messageOf } from "../lib/mod.js";
 import { deploy } from "./deploy.js";
 import { type Benchmark, ratio, table } from "./figure.js";
 import { raft } from "./raft/mod.js";
+import { scale } from "./scale/mod.js";
 import { startup } from "./startup.js";
 import { storeScale } from "./store-scale/main.js";
 
-const benchmarks: readonly Benchmark[] = [deploy, raft, startup, storeScale];
+const benchmarks: readonly Benchmark[] = [deploy, raft, scale, startup, storeScale];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

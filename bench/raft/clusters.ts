@@ -2,11 +2,10 @@
 
 import { type ChildProcess, fork, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createServer } from "node:net";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
+import { freePorts, until } from "../wait.js";
 
 const members = 3;
 const readyMs = 30_000;
@@ -15,25 +14,6 @@ export interface Cluster extends AsyncDisposable {
   /** host:port of the member that leads. */
   leader: string;
   processes: readonly ChildProcess[];
-}
-
-/** Ports that were free a moment ago. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
-
-async function until<T>(what: string, look: () => Promise<T | undefined>): Promise<T> {
-  const endMs = performance.now() + readyMs;
-  while (performance.now() < endMs) {
-    const found = await look();
-    if (found !== undefined) return found;
-    await delay(100);
-  }
-  throw new Error(`not within ${readyMs / 1000} s: ${what}`);
 }
 
 function disposable(processes: readonly ChildProcess[]) {
@@ -58,7 +38,7 @@ export async function startOurs(directory: string): Promise<Cluster> {
   try {
     for (const [i, address] of addresses.entries())
       processes.push(fork(program, [join(directory, `ours-${i}`), address, ...(i === 0 ? [] : [first])]));
-    const leader = await until("three members of ours that vote", async () => {
+    const leader = await until("three members of ours that vote", readyMs, async () => {
       const [child] = processes;
       if (child === undefined) return undefined;
       const answer = once(child, "message", { signal: AbortSignal.timeout(2_000) });
@@ -94,7 +74,7 @@ export async function startEtcd(directory: string): Promise<Cluster> {
   const dispose = disposable(processes);
   try {
     // The member whose id is the leader's says so in its metrics.
-    const leader = await until("an etcd leader", async () => {
+    const leader = await until("an etcd leader", readyMs, async () => {
       for (let i = 0; i < members; i += 1) {
         const answer = await fetch(`${at(i)}/metrics`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
         if (/^etcd_server_is_leader 1$/m.test((await answer?.text()) ?? "")) return at(i).replace("http://", "");
