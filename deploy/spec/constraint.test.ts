@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { NodeRole } from "../../proto/mod.js";
 import { makeNode } from "../../test/kit/objects.js";
 import { type Constraint, matchConstraint, parseConstraint } from "./mod.js";
 
@@ -11,7 +12,7 @@ function parsed(text: string): Constraint {
 const plain = makeNode("h1");
 const node = {
   ...plain,
-  spec: { ...plain.spec, labels: { zone: "eu", disk: "ssd" } },
+  spec: { ...plain.spec, labels: { zone: "eu", disk: "ssd", cores: "16" } },
   description: {
     ...plain.description,
     advertiseAddress: "10.77.0.1",
@@ -44,6 +45,24 @@ test.each([
   ["node.labels.constructor==x", false],
   ["engine.labels.gpu==none", true],
   ["  node.labels.disk  ==  SSD ", true],
+  ["node.labels.zone in (us, EU)", true],
+  ["node.labels.zone in (us)", false],
+  ["node.labels.zone notin (us,ap)", true],
+  ["node.labels.missing notin (us)", true],
+  ["node.labels.missing in (us)", false],
+  ["node.ip in (10.78.0.0/16,10.77.0.0/24)", true],
+  ["node.labels.cores>8", true],
+  ["node.labels.cores > 16", false],
+  ["node.labels.cores<16.5", true],
+  // Neither above nor below a number.
+  ["node.labels.zone>1", false],
+  ["node.labels.missing<1", false],
+  ["node.hostname~=^H[0-9]+$", true],
+  ["node.labels.rack~=^(a|r)[1-3]$", true],
+  ["node.labels.rack !~ ^r2", true],
+  ["node.labels.rack!~r", false],
+  ["node.labels.missing~=.*", false],
+  ["node.labels.missing!~.*", true],
 ])("%s: %s", (text, expected) => {
   expect(matchConstraint(parsed(text), node)).toBe(expected);
 });
@@ -60,7 +79,22 @@ test.each([
   ["node.ip==10.0.0.0/33", /address or range/, /10\.0\.0\.0\/8/],
   ["node.ip==300.0.0.1", /address or range/, /10\.0\.0\.0\/8/],
   ["node.labels.zone==a;b", /letters/, /eu-1/],
+  ["node.hostname>3", /label/, /cores>8/],
+  ["node.labels.cores>many", /a number/, /cores>8/],
+  ["node.labels.zone in ()", /each comma/, /in \(a,b\)/],
+  ["node.role in (manager,boss)", /manager or worker/, /role==/],
+  ["node.labels.zone~=(", /a \) for each \(/, /\[0-9\]/],
+  ["node.labels.zone~=a**+?{9,2}", /in order/, /\[0-9\]/],
+  ["node.labels.zone~=(a{99}){99}", /shorter pattern/, /\[0-9\]/],
+  ["node.labels.zone~=(?=a)", /do without/, /\[0-9\]/],
+  [`node.labels.zone~=${"x".repeat(200)}`, /128/, /shorten/],
   [`node.labels.zone==${"x".repeat(600)}`, /512/, /shorten/],
 ])("%s is refused with rule and fix", (text, rule, fix) => {
   expect(parseConstraint(text)).toMatchObject({ rule: expect.stringMatching(rule), fix: expect.stringMatching(fix) });
+});
+
+test("a node is a manager once its agent was told to run one", () => {
+  const manager = { ...node, spec: { ...node.spec, role: NodeRole.MANAGER } };
+  expect(matchConstraint(parsed("node.role==manager"), manager)).toBe(true);
+  expect(matchConstraint(parsed("node.role!=manager"), manager)).toBe(false);
 });

@@ -1,7 +1,8 @@
 // Placement constraints, `node.labels.zone==eu`: parsed when a spec is checked, matched by the scheduler.
 // Values compare without regard to case, as Swarm's do; a node without the label differs from every value.
 
-import type { Node } from "../../proto/mod.js";
+import { type Node, NodeRole } from "../../proto/mod.js";
+import { type Pattern, parsePattern } from "./constraint-pattern.js";
 import { limits } from "./limits.js";
 import { closest } from "./suggest.js";
 
@@ -14,18 +15,30 @@ const plainKeys = [
   "node.platform.arch",
 ] as const;
 const labelPrefixes = ["node.labels.", "engine.labels."] as const;
+/** Bounds what one match costs. */
+const patternLengthMax = 128;
+
 const keyList = [...plainKeys, "node.labels.NAME", "engine.labels.NAME"].join(", ");
 
 export type ConstraintKey =
   | { kind: (typeof plainKeys)[number] }
   | { kind: "node.labels" | "engine.labels"; label: string };
 
+export type ConstraintOperator = (typeof signs)[number] | "in" | "notin";
+
+const signs = ["==", "!=", "~=", "!~", ">", "<"] as const;
+
 export interface Constraint {
   /** As written, without white space around its parts. */
   text: string;
   key: ConstraintKey;
-  operator: "==" | "!=";
+  operator: ConstraintOperator;
+  /** What follows the operator; of a list its first value. */
   value: string;
+  /** All values: several only of `in` and `notin`. */
+  values: readonly string[];
+  /** Of `~=` and `!~`. */
+  pattern: Pattern | undefined;
 }
 
 export type ParsedConstraint = { constraint: Constraint } | { rule: string; fix: string };
@@ -33,18 +46,74 @@ export type ParsedConstraint = { constraint: Constraint } | { rule: string; fix:
 export function parseConstraint(text: string): ParsedConstraint {
   if (text.length > limits.constraintLength)
     return { rule: `must have at most ${limits.constraintLength} characters`, fix: "shorten it" };
-  const match = /^\s*([^\s=!]+)\s*(==|!=)\s*(.*?)\s*$/.exec(text);
+  const list = /^\s*([^\s=!<>~]+)\s+(in|notin)\s*\(([^()]*)\)\s*$/.exec(text);
+  if (list !== null) {
+    const [, name = "", operator, inside = ""] = list;
+    return parseList(name, operator === "in" ? "in" : "notin", inside);
+  }
+  const match = /^\s*([^\s=!<>~]+)\s*(==|!=|~=|!~|>|<)\s*(.*?)\s*$/.exec(text);
   if (match === null) {
-    const single = /^\s*([^\s=!]+)\s*=\s*([^=\s].*?)\s*$/.exec(text);
+    const single = /^\s*([^\s=!<>~]+)\s*=\s*([^=\s].*?)\s*$/.exec(text);
     return {
-      rule: "must be KEY==VALUE or KEY!=VALUE",
+      rule: "must be KEY==VALUE, KEY!=VALUE, KEY in (A,B), KEY notin (A,B), KEY>NUMBER, KEY<NUMBER, KEY~=PATTERN or KEY!~PATTERN",
       fix: single === null ? "write for example node.labels.zone==eu" : `write ${single[1]}==${single[2]}`,
     };
   }
-  const [, name = "", operator, value = ""] = match;
+  const [, name = "", sign, value = ""] = match;
   const key = parseKey(name);
   if ("rule" in key) return key;
+  const operator = signs.find((known) => known === sign) ?? "==";
   if (value === "") return { rule: "must have a value after the operator", fix: `write for example ${name}==eu` };
+  if (operator === "~=" || operator === "!~") return parseMatch(name, key, operator, value);
+  if (operator === ">" || operator === "<") {
+    if (key.kind !== "node.labels" && key.kind !== "engine.labels")
+      return {
+        rule: `must compare a label with ${operator}, ${name} is no number`,
+        fix: `write for example node.labels.cores${operator}8`,
+      };
+    if (numberOf(value) === undefined)
+      return { rule: `must have a number after ${operator}`, fix: `write for example ${name}${operator}8` };
+  } else {
+    const wrong = checkValue(name, key, operator, value);
+    if (wrong !== undefined) return wrong;
+  }
+  const canonical = `${name}${operator}${value}`;
+  return { constraint: { text: canonical, key, operator, value, values: [value], pattern: undefined } };
+}
+
+function parseList(name: string, operator: "in" | "notin", inside: string): ParsedConstraint {
+  const key = parseKey(name);
+  if ("rule" in key) return key;
+  const values = inside.split(",").map((value) => value.trim());
+  const [first = ""] = values;
+  if (values.includes(""))
+    return {
+      rule: "must have a value on both sides of each comma",
+      fix: `write for example ${name} ${operator} (a,b)`,
+    };
+  for (const value of values) {
+    const wrong = checkValue(name, key, operator === "in" ? "==" : "!=", value);
+    if (wrong !== undefined) return wrong;
+  }
+  const canonical = `${name} ${operator} (${values.join(",")})`;
+  return { constraint: { text: canonical, key, operator, value: first, values, pattern: undefined } };
+}
+
+function parseMatch(name: string, key: ConstraintKey, operator: "~=" | "!~", value: string): ParsedConstraint {
+  const example = `write for example ${name}${operator}^eu-[0-9]+$`;
+  if (value.length > patternLengthMax)
+    return { rule: `must have a pattern of at most ${patternLengthMax} characters`, fix: "shorten it" };
+  const pattern = parsePattern(value);
+  if ("rule" in pattern) return { rule: `must ${pattern.rule}`, fix: example };
+  return { constraint: { text: `${name}${operator}${value}`, key, operator, value, values: [value], pattern } };
+}
+
+function checkValue(
+  name: string,
+  key: ConstraintKey,
+  operator: "==" | "!=",
+  value: string,
+): { rule: string; fix: string } | undefined {
   if (!/^[\w .:/*()?+[\]\\^$|-]+$/.test(value))
     return { rule: "must have a value of letters, digits and _ . : / - only", fix: `write for example ${name}==eu-1` };
   if (key.kind === "node.role" && !["manager", "worker"].includes(value.toLowerCase()))
@@ -57,12 +126,10 @@ export function parseConstraint(text: string): ParsedConstraint {
       rule: "must compare node.ip with an IPv4 address or range",
       fix: `write for example ${name}${operator}10.0.0.0/8`,
     };
-  return {
-    constraint: { text: `${name}${operator}${value}`, key, operator: operator === "==" ? "==" : "!=", value },
-  };
+  return undefined;
 }
 
-function parseKey(name: string): ConstraintKey | { rule: string; fix: string } {
+export function parseKey(name: string): ConstraintKey | { rule: string; fix: string } {
   const plain = plainKeys.find((key) => key === name);
   if (plain !== undefined) return { kind: plain };
   for (const prefix of labelPrefixes) {
@@ -92,34 +159,69 @@ export function labelsOf(node: ConstraintNode): Record<string, string> {
   return { ...node.description.labels, ...node.spec.labels };
 }
 
-export function matchConstraint(constraint: Constraint, node: ConstraintNode): boolean {
-  return matches(constraint, node) === (constraint.operator === "==");
-}
-
-function matches({ key, value }: Constraint, node: ConstraintNode): boolean {
+/** What a node has for the key; undefined when it has no such label. */
+export function nodeValue(key: ConstraintKey, node: ConstraintNode): string | undefined {
   const { description } = node;
   switch (key.kind) {
     case "node.id":
-      return same(node.meta.id, value);
+      return node.meta.id;
     case "node.hostname":
-      return same(description.hostname, value);
+      return description.hostname;
     case "node.role":
-      // Nodes are hosts with an agent; those that are managers as well say so once managers are nodes too.
-      return same("worker", value);
-    case "node.ip": {
-      const range = parseRange(value);
-      const address = parseAddress(description.advertiseAddress);
-      return range !== undefined && address !== undefined && (address & range.mask) >>> 0 === range.base;
-    }
+      // Every node is a worker; those whose agent was told to run a manager beside itself are managers.
+      return node.spec.role === NodeRole.MANAGER ? "manager" : "worker";
+    case "node.ip":
+      return description.advertiseAddress;
     case "node.platform.os":
-      return same(description.os, value);
+      return description.os;
     case "node.platform.arch":
-      return same(architecture(description.architecture), architecture(value));
+      return architecture(description.architecture);
     case "node.labels":
-      return same(own(labelsOf(node), key.label), value);
+      return labelOf(node, key.label);
     case "engine.labels":
-      return same(own(description.engineLabels, key.label), value);
+      return own(description.engineLabels, key.label);
   }
+}
+
+/** The node's label, without making a table of all of them. */
+export function labelOf(node: ConstraintNode, label: string): string | undefined {
+  return own(node.spec.labels, label) ?? own(node.description.labels, label);
+}
+
+export function matchConstraint(constraint: Constraint, node: ConstraintNode): boolean {
+  const { key, operator, values, pattern } = constraint;
+  const found = nodeValue(key, node);
+  switch (operator) {
+    case "==":
+    case "in":
+      return values.some((value) => isSame(key, found, value));
+    case "!=":
+    case "notin":
+      return !values.some((value) => isSame(key, found, value));
+    case "~=":
+      return found !== undefined && pattern?.test(found) === true;
+    case "!~":
+      return found === undefined || pattern?.test(found) !== true;
+    case ">":
+    case "<": {
+      // What is no number is neither above nor below one.
+      const [number, bound] = [numberOf(found), numberOf(constraint.value)];
+      if (number === undefined || bound === undefined) return false;
+      return operator === ">" ? number > bound : number < bound;
+    }
+  }
+}
+
+function isSame(key: ConstraintKey, found: string | undefined, wanted: string): boolean {
+  if (key.kind === "node.platform.arch") return same(found, architecture(wanted));
+  if (key.kind !== "node.ip") return same(found, wanted);
+  const range = parseRange(wanted);
+  const address = parseAddress(found ?? "");
+  return range !== undefined && address !== undefined && (address & range.mask) >>> 0 === range.base;
+}
+
+function numberOf(text: string | undefined): number | undefined {
+  return text !== undefined && /^[+-]?\d+(\.\d+)?$/.test(text) ? Number(text) : undefined;
 }
 
 function same(found: string | undefined, wanted: string): boolean {

@@ -3,9 +3,18 @@
 
 export { type CheckedSpec, checkReplicas, checkServiceSpec } from "./check.js";
 export {
+  affinityWeightMax,
+  type AffinityRule,
+  checkAffinityWeight,
+  type ParsedAffinity,
+  parseAffinity,
+} from "./affinity.js";
+export {
   type Constraint,
   type ConstraintKey,
   type ConstraintNode,
+  type ConstraintOperator,
+  labelOf,
   labelsOf,
   matchConstraint,
   type ParsedConstraint,
@@ -18,3 +27,4 @@ export { limits } from "./limits.js";
 export { Problems } from "./problems.js";
 export { closest } from "./suggest.js";
 export { equalPlacement, equalSpecs, templateHash } from "./template.js";
+export { branchOf, type ParsedPreference, parsePreference, type Preference } from "./preference.js";
