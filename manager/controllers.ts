@@ -3,7 +3,7 @@
 import { type Clock, type ClusterError, Lifetime, type Logger, type Rng } from "../lib/mod.js";
 import { ensureCluster } from "./api/cluster.js";
 import { Dispatcher } from "./dispatcher/mod.js";
-import { NodeMonitor } from "./nodes/monitor.js";
+import { NodeMonitor } from "./nodes/mod.js";
 import { Orchestrator } from "./orchestrator/mod.js";
 import { Scheduler } from "./scheduler/mod.js";
 import type { Store } from "./store/mod.js";

@@ -70,7 +70,12 @@ export class Steering {
         return;
       }
       const { table } = this.#ambassador;
-      blocked = !call.write({ appliedSequence, drains: table.drains(), problems: this.#ambassador.problems() });
+      blocked = !call.write({
+        appliedSequence,
+        drains: table.drains(),
+        problems: this.#ambassador.problems(),
+        carried: [],
+      });
     };
     const soon = () => {
       if (!over && cancelTimer === undefined) cancelTimer = this.#clock.after(coalesceMs, respond);

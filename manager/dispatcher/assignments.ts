@@ -118,6 +118,7 @@ export class AssignmentSet {
       drained: this.#sources.isDrained(task.meta.id),
       serviceLabels: spec.labels,
       templateHash,
+      ...(spec.stopAfterDisconnectMs === undefined ? {} : { stopAfterDisconnectMs: spec.stopAfterDisconnectMs }),
     };
   }
 }

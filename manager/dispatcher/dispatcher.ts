@@ -17,12 +17,16 @@ import { AssignmentSet } from "./assignments.js";
 import { Drains } from "./drains.js";
 import { LogBroker } from "./logs.js";
 import { heartbeatPeriodMs, heartbeatsMissedMax, type Session, Sessions } from "./sessions.js";
-import { applyStatus } from "./status.js";
+import { applyStatus, isTerminal } from "./status.js";
+import { type TaskUse, UsageTable } from "./usage.js";
 
 /** Statuses of one report that go into one transaction; a larger report takes several. */
 const statusesPerTransaction = 50;
 /** A report larger than this is refused: an agent sends the newest status of each task. */
 const statusesPerReportMax = 10_000;
+/** Registrations of one node that are taken within that time; agents wait up to 5 s between two of them. */
+const registrationsMax = 10;
+const registrationsWithinMs = 10_000;
 /** Problems of a host that are kept, and characters of each. */
 const problemsMax = 32;
 const problemCharsMax = 300;
@@ -68,6 +72,9 @@ export class Dispatcher implements AsyncDisposable {
   readonly #lastSeen = new Map<string, number>();
   /** Registrations under way, by node. */
   readonly #registering = new Map<string, number>();
+  /** When each node registered lately, on the monotonic clock. */
+  readonly #registrations = new Map<string, number[]>();
+  readonly #usage: UsageTable;
   #onSession: () => void = () => undefined;
 
   constructor(options: DispatcherOptions) {
@@ -77,6 +84,7 @@ export class Dispatcher implements AsyncDisposable {
     this.#startedMs = clock.monotonic();
     this.#sessions = new Sessions(clock, rng, (session) => this.#sessionEnded(session));
     this.logs = new LogBroker(store, this.#sessions, rng);
+    this.#usage = new UsageTable(clock);
     this.#loop = new ReconcileLoop({ name: "dispatcher", clock, rng, log, run: async () => this.#push() });
     for (const service of store.view().services.values()) this.#dirtyServices.add(service.meta.id);
     this.#refreshRoutes();
@@ -108,6 +116,11 @@ export class Dispatcher implements AsyncDisposable {
     return this.#lastSeen.has(nodeId) || this.#sessions.ofNode(nodeId) !== undefined;
   }
 
+  /** What tasks use, as agents said within the last minute; those that ended are not in it. */
+  usage(): ReadonlyMap<string, TaskUse> {
+    return this.#usage.read(this.#options.store.view());
+  }
+
   get sessionCount(): number {
     return this.#sessions.size;
   }
@@ -122,6 +135,9 @@ export class Dispatcher implements AsyncDisposable {
 
   /** Ends sessions whose heartbeats have stopped; answers when to look again, on the monotonic clock. */
   expireSessions(): number | undefined {
+    const staleMs = this.#options.clock.monotonic() - registrationsWithinMs;
+    for (const [nodeId, times] of this.#registrations)
+      if (times.every((atMs) => atMs <= staleMs)) this.#registrations.delete(nodeId);
     let next: number | undefined;
     for (const session of [...this.#sessions.all()]) {
       const dueMs = session.lastSeenMs + heartbeatPeriodMs * heartbeatsMissedMax;
@@ -178,6 +194,7 @@ export class Dispatcher implements AsyncDisposable {
         case "tasks": {
           const task = change.after ?? change.before;
           if (task === undefined) break;
+          if (change.after === undefined || isTerminal(change.after.status.state)) this.#usage.forget(task.meta.id);
           if (routedAs(change.before) !== routedAs(change.after)) this.#dirtyServices.add(task.serviceId);
           if (task.nodeId !== "") this.#sessions.ofNode(task.nodeId)?.assignments.touchTask(task.meta.id);
           break;
@@ -260,6 +277,7 @@ export class Dispatcher implements AsyncDisposable {
   async #begin(request: RegisterRequest, signal: AbortSignal): Promise<Session> {
     const { store, log } = this.#options;
     const { nodeId } = request;
+    this.#admit(nodeId);
     this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
     try {
       const node = await this.#storeNode(request);
@@ -286,6 +304,21 @@ export class Dispatcher implements AsyncDisposable {
       else this.#registering.delete(nodeId);
       this.#onSession();
     }
+  }
+
+  /** Each registration is a write and sends everything anew: an agent that does nothing else is held back. */
+  #admit(nodeId: string): void {
+    const nowMs = this.#options.clock.monotonic();
+    const fresh = (this.#registrations.get(nodeId) ?? []).filter((atMs) => atMs > nowMs - registrationsWithinMs);
+    if (fresh.length >= registrationsMax) {
+      this.#lastSeen.set(nodeId, nowMs);
+      throw new ClusterError(
+        "resource_exhausted",
+        `node ${nodeId} registered ${fresh.length} times within ${registrationsWithinMs / 1_000} s; is its agent running twice? It is taken again in a moment`,
+      );
+    }
+    fresh.push(nowMs);
+    this.#registrations.set(nodeId, fresh);
   }
 
   async #storeNode({ nodeId, description }: RegisterRequest): Promise<Node> {
@@ -340,7 +373,7 @@ export class Dispatcher implements AsyncDisposable {
         description: whole,
         status:
           before?.status.state === NodeState.READY
-            ? before.status
+            ? { ...before.status, lossConfirmed: false }
             : { state: NodeState.READY, message: "registered", sinceMs: nowMs, lossConfirmed: false, lastSeenAtMs: 0 },
         problems: before?.problems ?? [],
         subnet: before?.subnet ?? allocateSubnet(tx, cluster),
@@ -388,7 +421,7 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
-  async updateStatus({ sessionId, updates, drains, problems }: UpdateStatusRequest): Promise<void> {
+  async updateStatus({ sessionId, updates, drains, problems, usage }: UpdateStatusRequest): Promise<void> {
     const { store, clock, log } = this.#options;
     const { nodeId } = this.#sessions.get(sessionId);
     if (updates.length > statusesPerReportMax)
@@ -396,6 +429,7 @@ export class Dispatcher implements AsyncDisposable {
         "resource_exhausted",
         `${updates.length} statuses in one report; at most ${statusesPerReportMax}`,
       );
+    this.#usage.report(nodeId, usage, store.view());
     for (const { taskId, activeConnections } of drains) this.#drains.report(taskId, nodeId, activeConnections);
     if (drains.length > 0) this.#loop.wake();
     if (problems !== undefined) await this.#storeProblems(nodeId, problems.texts);

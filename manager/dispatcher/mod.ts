@@ -3,3 +3,4 @@ export { Dispatcher, type DispatcherOptions } from "./dispatcher.js";
 export { LogBroker } from "./logs.js";
 export { heartbeatPeriodMs, heartbeatsMissedMax } from "./sessions.js";
 export { applyStatus, isTerminal, orphan } from "./status.js";
+export type { TaskUse } from "./usage.js";

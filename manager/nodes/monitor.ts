@@ -1,33 +1,37 @@
-// The node monitor: a node whose session is gone is UNKNOWN, and after `lostAfterMs` without a sign of life DOWN:
-// then its tasks are ORPHANED, and the orchestrator replaces them elsewhere.
+// The node monitor: a node whose session is gone is UNKNOWN, and after the cluster's `lost_after` without a sign of
+// life DOWN: then its tasks are ORPHANED, and the orchestrator replaces them elsewhere. judge.ts decides.
 
+import { settingsOf } from "../../deploy/spec/mod.js";
 import { type Clock, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import { type Node, NodeState } from "../../proto/mod.js";
-import { type Dispatcher, heartbeatPeriodMs, heartbeatsMissedMax, isTerminal, orphan } from "../dispatcher/mod.js";
+import { NodeState } from "../../proto/mod.js";
+import { isTerminal, orphan } from "../dispatcher/mod.js";
 import type { Store } from "../store/mod.js";
+import { type Judgement, judgeNodes, type NodeSighting, type Verdict } from "./judge.js";
 
-/** From the last sign of life to DOWN. */
-export const lostAfterMsDefault = 15_000;
-/**
- * A manager that has just come to lead gives agents this much longer to find it: their longest pause between two tries.
- * With the election before and the replacements after it, what ran on the old leader's own host still runs elsewhere
- * within half a minute.
- */
-const startGraceMs = 5_000;
 /** How often the monitor looks at the clock, to know when the process stood still. */
 const tickMs = 5_000;
 /** After a pause of this process as long as this, nobody's silence counts. */
 const stoodStillMs = 10_000;
-/** Tasks that are orphaned in one transaction. */
-const orphansPerTransaction = 80;
+/** Objects that are written in one transaction. */
+const writesPerTransaction = 80;
+
+/** What the monitor needs to know of the agents' sessions. */
+export interface Sightings {
+  onSessionChange(listener: () => void): void;
+  hasSession(nodeId: string): boolean;
+  isRegistering(nodeId: string): boolean;
+  lastSeenMs(nodeId: string): number;
+  wasSeen(nodeId: string): boolean;
+  expireSessions(): number | undefined;
+  pardon(): void;
+}
 
 export interface NodeMonitorOptions {
   store: Store;
-  dispatcher: Dispatcher;
+  dispatcher: Sightings;
   clock: Clock;
   rng: Rng;
   log: Logger;
-  lostAfterMs?: number;
 }
 
 export class NodeMonitor implements AsyncDisposable {
@@ -36,6 +40,7 @@ export class NodeMonitor implements AsyncDisposable {
   readonly #unsubscribe: () => void;
   #tickedMs: number;
   #cancelTick: () => void;
+  #releasedMs: number | undefined;
 
   constructor(options: NodeMonitorOptions) {
     const { store, dispatcher, clock, rng, log } = options;
@@ -45,7 +50,7 @@ export class NodeMonitor implements AsyncDisposable {
     this.#loop = new ReconcileLoop({ name: "node monitor", clock, rng, log, run: () => this.#run() });
     dispatcher.onSessionChange(() => this.#loop.wake());
     this.#unsubscribe = store.subscribe(({ changes }) => {
-      if (changes.some(({ table }) => table === "nodes")) this.#loop.wake();
+      if (changes.some(({ table }) => table === "nodes" || table === "clusters")) this.#loop.wake();
     });
     this.#loop.wake();
   }
@@ -75,57 +80,99 @@ export class NodeMonitor implements AsyncDisposable {
   async #run(): Promise<{ wakeAtMs: number | undefined }> {
     const { store, dispatcher, clock } = this.#options;
     this.#noticeStandstill();
-    let nextMs = dispatcher.expireSessions();
-    for (const node of [...store.view().nodes.values()]) {
-      this.#noticeStandstill();
-      const { wanted, againAtMs } = this.#judge(node);
-      if (againAtMs !== undefined) nextMs = Math.min(nextMs ?? againAtMs, againAtMs);
-      if (wanted !== undefined && wanted.state !== node.status.state) await this.#set(node.meta.id, wanted);
-      if ((wanted?.state ?? node.status.state) === NodeState.DOWN) await this.#orphanTasks(node.meta.id);
+    const expireMs = dispatcher.expireSessions();
+    let { verdicts, brake, nextMs } = this.#judge();
+    if (brake === undefined && [...store.view().clusters.values()][0]?.brake !== undefined) {
+      // Released: who is still away gets time to follow, or half a cluster's tasks would be replaced as it returns.
+      this.#releasedMs = clock.monotonic();
+      ({ verdicts, brake, nextMs } = this.#judge());
     }
+    // First: whoever reads that nodes are unknown may read why nothing is done about it.
+    await this.#setBrake(brake);
+    await this.#setStates([...verdicts]);
+    for (const { meta, status } of [...store.view().nodes.values()])
+      if (status.state === NodeState.DOWN) await this.#orphanTasks(meta.id);
     // The loop's timer is on the wall clock's scale.
-    return { wakeAtMs: nextMs === undefined ? undefined : clock.now() + (nextMs - clock.monotonic()) };
+    const wakeMs = Math.min(expireMs ?? Number.POSITIVE_INFINITY, nextMs ?? Number.POSITIVE_INFINITY);
+    return { wakeAtMs: Number.isFinite(wakeMs) ? clock.now() + (wakeMs - clock.monotonic()) : undefined };
   }
 
-  #judge(node: Node): { wanted?: { state: NodeState; message: string }; againAtMs?: number } {
-    const { dispatcher, clock, lostAfterMs = lostAfterMsDefault } = this.#options;
-    const { id } = node.meta;
-    if (dispatcher.hasSession(id)) return { wanted: { state: NodeState.READY, message: "connected" } };
-    // Stored as READY before its session is open: the monitor is woken when it is, or will not be.
-    if (node.status.state === NodeState.DOWN || dispatcher.isRegistering(id)) return {};
-    const seenMs = dispatcher.lastSeenMs(id);
-    const unknownAtMs = dispatcher.wasSeen(id) ? seenMs : seenMs + heartbeatPeriodMs * heartbeatsMissedMax;
-    const lostAtMs = seenMs + lostAfterMs + (dispatcher.wasSeen(id) ? 0 : startGraceMs);
-    const nowMs = clock.monotonic();
-    if (nowMs >= lostAtMs)
-      return {
-        wanted: { state: NodeState.DOWN, message: `no sign of life for ${Math.round((nowMs - seenMs) / 1000)} s` },
-      };
-    if (nowMs >= unknownAtMs)
-      return { wanted: { state: NodeState.UNKNOWN, message: "not connected" }, againAtMs: lostAtMs };
-    return { againAtMs: unknownAtMs };
+  #judge(): Judgement {
+    const { store, dispatcher, clock } = this.#options;
+    const view = store.view();
+    const [cluster] = view.clusters.values();
+    const nodes: NodeSighting[] = [];
+    for (const { meta, status } of view.nodes.values())
+      nodes.push({
+        id: meta.id,
+        status,
+        connected: dispatcher.hasSession(meta.id),
+        registering: dispatcher.isRegistering(meta.id),
+        seenMs: dispatcher.lastSeenMs(meta.id),
+        wasSeen: dispatcher.wasSeen(meta.id),
+      });
+    return judgeNodes({
+      nodes,
+      brake: cluster?.brake,
+      lostAfterMs: settingsOf(cluster).lostAfterMs,
+      releasedMs: this.#releasedMs,
+      nowMs: clock.monotonic(),
+      wallMs: clock.now(),
+    });
   }
 
-  async #set(nodeId: string, { state, message }: { state: NodeState; message: string }): Promise<void> {
+  async #setBrake(brake: Judgement["brake"]): Promise<void> {
     const { store, clock, log } = this.#options;
+    const [stored] = store.view().clusters.values();
+    const had = stored?.brake;
+    if (had?.lostNodes === brake?.lostNodes && had?.nodes === brake?.nodes) return;
     await store.update((tx) => {
-      const node = tx.nodes.get(nodeId);
-      if (node === undefined || node.status.state === state) return;
+      const [cluster] = tx.clusters.values();
+      if (cluster === undefined) return;
       const nowMs = clock.now();
-      tx.put("nodes", {
-        ...node,
-        meta: { ...node.meta, updatedAtMs: nowMs },
-        status: { ...node.status, state, message, sinceMs: nowMs },
+      tx.put("clusters", {
+        ...cluster,
+        meta: { ...cluster.meta, updatedAtMs: nowMs },
+        brake: brake === undefined ? undefined : { ...brake, sinceMs: cluster.brake?.sinceMs ?? nowMs },
       });
     });
-    log.info({ node: nodeId, state, message }, "node state changed");
+    if (brake === undefined) log.info("no more than half of the nodes are lost: they are replaced again");
+    else if (had === undefined) log.error(brake, "more than half of the nodes were lost at once: replacing nothing");
+  }
+
+  async #setStates(verdicts: readonly [string, Verdict][]): Promise<void> {
+    const { store, clock, log, dispatcher } = this.#options;
+    for (let i = 0; i < verdicts.length; i += writesPerTransaction) {
+      // Waiting for the transactions before may have taken long: what has come back meanwhile is judged anew.
+      const slice = verdicts
+        .slice(i, i + writesPerTransaction)
+        .filter(
+          ([id, { state }]) =>
+            state === NodeState.READY || !(dispatcher.hasSession(id) || dispatcher.isRegistering(id)),
+        );
+      if (slice.length === 0) continue;
+      await store.update((tx) => {
+        const nowMs = clock.now();
+        for (const [id, { state, message, lastSeenAtMs }] of slice) {
+          const node = tx.nodes.get(id);
+          if (node === undefined || (node.status.state === state && node.status.message === message)) continue;
+          const sinceMs = node.status.state === state ? node.status.sinceMs : nowMs;
+          tx.put("nodes", {
+            ...node,
+            meta: { ...node.meta, updatedAtMs: nowMs },
+            status: { ...node.status, state, message, sinceMs, lastSeenAtMs },
+          });
+        }
+      });
+      for (const [id, { state, message }] of slice) log.info({ node: id, state, message }, "node state changed");
+    }
   }
 
   async #orphanTasks(nodeId: string): Promise<void> {
     const { store, clock, log, dispatcher } = this.#options;
     const lost = () => [...store.view().tasksOfNode(nodeId)].filter(({ status }) => !isTerminal(status.state));
     for (let tasks = lost(); tasks.length > 0; tasks = lost()) {
-      const ids = tasks.slice(0, orphansPerTransaction).map(({ meta }) => meta.id);
+      const ids = tasks.slice(0, writesPerTransaction).map(({ meta }) => meta.id);
       // The node may have come back between two transactions: what is left of its tasks is its own again.
       if (dispatcher.hasSession(nodeId)) return;
       const isLost = await store.update((tx) => {

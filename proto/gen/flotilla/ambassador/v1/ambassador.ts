@@ -62,6 +62,18 @@ export interface SteerResponse {
   drains: Drain[];
   /** Listeners that could not be opened, in words; empty when all are. */
   problems: string[];
+  /**
+   * Every 15 s at least, in a message of its own or with others: endpoints that got connections since this
+   * ambassador's start. Empty: nothing is said of them now.
+   */
+  carried: Carried[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Carried {
+  taskId: string;
+  /** Connections given to the endpoint since this ambassador's start, or since it last forgot the endpoint. */
+  connections: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -454,7 +466,7 @@ export const HostConfig_NodeAddressesEntry: MessageFns<HostConfig_NodeAddressesE
 };
 
 function createBaseSteerResponse(): SteerResponse {
-  return { appliedSequence: 0, drains: [], problems: [], _unknownFields: {} };
+  return { appliedSequence: 0, drains: [], problems: [], carried: [], _unknownFields: {} };
 }
 
 export const SteerResponse: MessageFns<SteerResponse> = {
@@ -467,6 +479,9 @@ export const SteerResponse: MessageFns<SteerResponse> = {
     }
     for (const v of message.problems) {
       writer.uint32(26).string(v!);
+    }
+    for (const v of message.carried) {
+      Carried.encode(v!, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -516,6 +531,14 @@ export const SteerResponse: MessageFns<SteerResponse> = {
             message.problems.push(reader.string());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.carried.push(Carried.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -544,6 +567,90 @@ export const SteerResponse: MessageFns<SteerResponse> = {
     message.appliedSequence = object.appliedSequence ?? 0;
     message.drains = object.drains?.map((e) => Drain.fromPartial(e)) || [];
     message.problems = object.problems?.map((e) => e) || [];
+    message.carried = object.carried?.map((e) => Carried.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCarried(): Carried {
+  return { taskId: "", connections: 0, _unknownFields: {} };
+}
+
+export const Carried: MessageFns<Carried> = {
+  encode(message: Carried, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.connections !== 0) {
+      writer.uint32(16).uint64(message.connections);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Carried {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCarried();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.taskId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.connections = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Carried>, I>>(base?: I): Carried {
+    return Carried.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Carried>, I>>(object: I): Carried {
+    const message = createBaseCarried();
+    message.taskId = object.taskId ?? "";
+    message.connections = object.connections ?? 0;
     return message;
   },
 };

@@ -168,10 +168,14 @@ export interface UpdateStatusRequest {
 
 export interface TaskUsage {
   taskId: string;
-  /** Since the report before; in billionths of a core. */
-  nanoCpus: number;
-  /** Without the page cache. */
-  memoryBytes: number;
+  /** Since the report before; in billionths of a core. Absent where it is not known, and for tasks of other nodes. */
+  nanoCpus?:
+    | number
+    | undefined;
+  /** Without the page cache. Absent as above. */
+  memoryBytes?:
+    | number
+    | undefined;
   /**
    * This host's connections (requests, where its ambassador sees them) to the task, per second since the report
    * before, times 1,000. The task may be another node's: every ambassador reports what it sends there.
@@ -1414,7 +1418,7 @@ export const UpdateStatusRequest: MessageFns<UpdateStatusRequest> = {
 };
 
 function createBaseTaskUsage(): TaskUsage {
-  return { taskId: "", nanoCpus: 0, memoryBytes: 0, requestsMilli: 0, _unknownFields: {} };
+  return { taskId: "", nanoCpus: undefined, memoryBytes: undefined, requestsMilli: 0, _unknownFields: {} };
 }
 
 export const TaskUsage: MessageFns<TaskUsage> = {
@@ -1422,10 +1426,10 @@ export const TaskUsage: MessageFns<TaskUsage> = {
     if (message.taskId !== "") {
       writer.uint32(10).string(message.taskId);
     }
-    if (message.nanoCpus !== 0) {
+    if (message.nanoCpus !== undefined) {
       writer.uint32(16).uint64(message.nanoCpus);
     }
-    if (message.memoryBytes !== 0) {
+    if (message.memoryBytes !== undefined) {
       writer.uint32(24).uint64(message.memoryBytes);
     }
     if (message.requestsMilli !== 0) {
@@ -1513,8 +1517,8 @@ export const TaskUsage: MessageFns<TaskUsage> = {
   fromPartial<I extends Exact<DeepPartial<TaskUsage>, I>>(object: I): TaskUsage {
     const message = createBaseTaskUsage();
     message.taskId = object.taskId ?? "";
-    message.nanoCpus = object.nanoCpus ?? 0;
-    message.memoryBytes = object.memoryBytes ?? 0;
+    message.nanoCpus = object.nanoCpus ?? undefined;
+    message.memoryBytes = object.memoryBytes ?? undefined;
     message.requestsMilli = object.requestsMilli ?? 0;
     return message;
   },
