@@ -156,13 +156,17 @@ describe("slots without a node", () => {
 
   it("are not while the rollout watches other slots", () => {
     const moving = rollout({});
-    moving.slots = [{ slot: 1, taskId: "t", startedAtMs: 0, verdict: SlotVerdict.PENDING, message: "" }];
+    moving.slots = [
+      { slot: 1, taskId: "t", startedAtMs: 0, verdict: SlotVerdict.PENDING, message: "", startFirst: false },
+    ];
     const tasks = [
       task({ slot: 1, revision: 2 }),
       task({ slot: 2, revision: 2, state: TaskState.PENDING, node: "", placement: "no" }),
     ];
     expect(stuck({ revision: 2, tasks, rollout: moving })).toEqual([]);
-    moving.slots = [{ slot: 2, taskId: "t", startedAtMs: 0, verdict: SlotVerdict.PENDING, message: "" }];
+    moving.slots = [
+      { slot: 2, taskId: "t", startedAtMs: 0, verdict: SlotVerdict.PENDING, message: "", startFirst: false },
+    ];
     expect(stuck({ revision: 2, tasks, rollout: moving })).toEqual([2]);
   });
 });

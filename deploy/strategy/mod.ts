@@ -1,5 +1,6 @@
 // deploy/strategy: pure planners of rollouts. Imports lib and proto, no I/O; time is an argument.
 
+export { type Budget, budgetOf } from "./budget.js";
 export { type Convergence, isConverged } from "./converged.js";
 export { planRolling, type RollingInput, type RollingPlan, type RollingSlot } from "./rolling.js";
 export {

@@ -2,47 +2,62 @@
 // stored Rollout, the slots as they are, the settings and the time; whoever leads next decides the same.
 //
 // A slot that was begun is pending until its new task is good (ready for min_healthy_time and watched for the
-// monitor time) or failed. Slots begun and not yet healthy count against parallelism. With stop-first a ready slot is
-// only begun while fewer than `parallelism` slots are not ready, whatever the reason: a rollout never adds to an outage.
+// monitor time) or failed. At most `parallelism` slots are begun and not yet healthy.
+//
+// A slot is begun in one of two ways. Stop-first costs one of max_unavailable: a ready slot is only begun while no more
+// slots than that are without a ready task, whatever the reason and whatever became of them, failed ones included; so
+// the rollout itself never leaves fewer than desired - max_unavailable ready (invariant 5). Start-first costs one of
+// max_surge. The update's order says which is taken from first; when that is used up, the other one serves. A slot
+// without a ready task costs nothing to stop, and goes first.
+//
+// Everything that a rollout waits for has an end:
+//
+// | wait | ends at the latest | then |
+// |---|---|---|
+// | a begun slot's new task: placed, its image pulled, started, healthy; replaced after its node was lost; made again after a back-off | started_at + progress_deadline | the slot failed |
+// | a task that is healthy, but watched | ready since + monitor; not ready again: as above | good, or failed |
+// | a prepared task for the old one to stop (it hangs, or its node is unknown) | told to stop + drain timeout + grace period + 30 s | it runs; slot.ts |
+// | an old task, start-first, to stop | it is not waited for | |
+// | the delay | batch_done_at + delay | the next batch |
+// | slots outside the rollout, or failed ones, that use the budget up | last begun or last batch done + delay + progress_deadline | the rollout failed |
+// | a paused rollout | the user | |
+//
+// Of a failed rollout the failure action says what becomes: paused, undone by a rollback (a rollout like this one, that
+// is paused if it fails), or with `continue` and failed slots alone, gone on with as far as the budget lasts.
 
 import { formatDurationMs } from "../../lib/mod.js";
 import {
-  ContainerPhase,
   FailureAction,
-  type RestartPolicy,
   type Rollout,
   RolloutState,
   type SlotProgress,
   SlotVerdict,
   type Task,
-  TaskState,
   type UpdateConfig,
-  UpdateOrder,
 } from "../../proto/mod.js";
-import { hasEnded, isReplaced, isWanted, whatHappened } from "./tasks.js";
+import { budgetOf, type Budget } from "./budget.js";
+import { judge, type JudgeInput, type WatchedSlot } from "./watch.js";
 
-export interface RollingSlot {
+export interface RollingSlot extends WatchedSlot {
   slot: number;
   /** A task that is wanted and ready, of whatever revision. */
   ready: boolean;
+  /** It is ready by what was last heard, but its node is not connected now. */
+  away: boolean;
   /** Its task ended by itself and is not to be replaced: it is not ready, and nothing is amiss. */
   finished: boolean;
+  /** Its node keeps what it has but takes no new task, and no other node may have it: it is passed over. */
+  closed: boolean;
+  /** Wanted tasks of it that have neither ended nor been lost. */
+  live: number;
   /** The wanted, not ended task that already is of the target's template, if there is one. */
   current: Task | undefined;
   currentReady: boolean;
-  /** The task that the rollout's record of this slot names, if it is still there. */
-  watched: Task | undefined;
-  /** Whether the watched task's node was lost: that is nobody's failure. */
-  watchedLost: boolean;
 }
 
-export interface RollingInput {
+export interface RollingInput extends JudgeInput {
   rollout: Rollout;
-  config: UpdateConfig;
-  /** The target's. */
-  restart: RestartPolicy;
   slots: readonly RollingSlot[];
-  now: number;
 }
 
 export interface RollingPlan {
@@ -55,13 +70,6 @@ export interface RollingPlan {
   wakeAtMs: number;
 }
 
-interface Judged {
-  progress: SlotProgress;
-  /** Pending, and not ready for long enough. */
-  inFlight: boolean;
-  wakeAtMs: number;
-}
-
 export function planRolling(input: RollingInput): RollingPlan {
   const { rollout, config, slots, now } = input;
   const bySlot = new Map(slots.map((slot) => [slot.slot, slot]));
@@ -70,14 +78,14 @@ export function planRolling(input: RollingInput): RollingPlan {
   const progress = new Map<number, SlotProgress>();
   for (const entry of rollout.slots) {
     const slot = bySlot.get(entry.slot);
-    // Scaled away.
+    // Scaled away, or its node is gone.
     if (slot === undefined) continue;
     const judged = judge(entry, slot, input);
     progress.set(entry.slot, judged.progress);
     wakeAtMs = Math.min(wakeAtMs, judged.wakeAtMs);
     if (judged.inFlight) inFlight += 1;
   }
-  const batchDoneAtMs = inFlight === 0 && isBatchOpen(rollout, config) ? now : rollout.batchDoneAtMs;
+  const batchDoneAtMs = inFlight === 0 && isBatchOpen(rollout) ? now : rollout.batchDoneAtMs;
   const plan = (outcome: RollingPlan["outcome"]): RollingPlan => ({
     progress: [...progress.values()].sort((a, b) => a.slot - b.slot),
     batchDoneAtMs,
@@ -87,37 +95,31 @@ export function planRolling(input: RollingInput): RollingPlan {
   if (rollout.state !== RolloutState.RUNNING) return plan({ kind: "going" });
 
   const failed = [...progress.values()].filter(({ verdict }) => verdict === SlotVerdict.FAILED);
-  const tolerant = config.failureAction === FailureAction.CONTINUE;
-  if (!tolerant && failed.length > config.maxFailureRatio * slots.length)
+  if (config.failureAction !== FailureAction.CONTINUE && failed.length > config.maxFailureRatio * slots.length)
     return plan({ kind: "failed", message: failureMessage(failed, slots.length) });
 
-  const begin = (slot: RollingSlot, taskId: string, startedAtMs = now) => {
-    progress.set(slot.slot, {
-      slot: slot.slot,
-      taskId,
-      startedAtMs,
-      verdict: SlotVerdict.PENDING,
-      message: "",
-    });
+  const begin = ({ slot }: RollingSlot, taskId: string, startFirst: boolean, startedAtMs = now) => {
+    progress.set(slot, { slot, taskId, startedAtMs, verdict: SlotVerdict.PENDING, message: "", startFirst });
     inFlight += 1;
     wakeAtMs = Math.min(wakeAtMs, Math.max(now + 1, startedAtMs + config.progressDeadlineMs));
   };
   const waiting: RollingSlot[] = [];
+  const closed: number[] = [];
   for (const slot of slots) {
     if (progress.has(slot.slot) || slot.currentReady) continue;
     // Its task is of the target already, and on its way: it is watched, not replaced. One that is younger than the
     // rollout was made by it, in a plan whose record was not written any more.
-    if (slot.current === undefined) waiting.push(slot);
-    else {
+    if (slot.current !== undefined) {
       const { id, createdAtMs } = slot.current.meta;
-      begin(slot, id, createdAtMs >= rollout.startedAtMs ? createdAtMs : now);
-    }
+      begin(slot, id, slot.live > 1, createdAtMs >= rollout.startedAtMs ? createdAtMs : now);
+    } else if (slot.closed) closed.push(slot.slot);
+    else waiting.push(slot);
   }
   if (waiting.length === 0) {
     const decided = [...progress.values()].every(({ verdict }) => verdict !== SlotVerdict.PENDING);
     return plan(
       decided
-        ? { kind: "completed", message: failed.length === 0 ? "" : `${failed.length} of ${slots.length} slots failed` }
+        ? { kind: "completed", message: completedMessage(failed.length, slots.length, closed) }
         : { kind: "going" },
     );
   }
@@ -131,24 +133,23 @@ export function planRolling(input: RollingInput): RollingPlan {
     }
   }
 
-  const most = config.parallelism === 0 ? Number.POSITIVE_INFINITY : config.parallelism;
-  let notReady = slots.filter(
-    ({ slot, ready, finished }) => !ready && !finished && progress.get(slot)?.verdict !== SlotVerdict.FAILED,
-  ).length;
-  const stopsFirst = config.order !== UpdateOrder.START_FIRST;
-  // What serves nobody is replaced first: it costs nothing, and may be why the update is made.
-  waiting.sort((a, b) => Number(a.ready) - Number(b.ready) || a.slot - b.slot);
+  const budget = budgetOf(config);
+  const spent = { unavailable: slots.filter(isUnavailable).length, surge: 0 };
+  for (const { live } of slots) spent.surge += Math.max(0, live - 1);
+  // What serves nobody is replaced first: it costs nothing, and may be why the update is made. What cannot be talked
+  // to goes last: it may be back by then.
+  waiting.sort((a, b) => rank(a) - rank(b) || a.slot - b.slot);
   for (const slot of waiting) {
-    if (inFlight >= most) break;
-    if (slot.ready && stopsFirst) {
-      if (notReady >= most && !tolerant) break;
-      notReady += 1;
-    }
-    begin(slot, "");
+    if (inFlight >= budget.parallelism) break;
+    const way = wayOf(slot, budget, spent);
+    if (way === undefined) continue;
+    if (way.startFirst) spent.surge += 1;
+    else if (slot.ready && !slot.away) spent.unavailable += 1;
+    begin(slot, "", way.startFirst);
   }
   if (inFlight > 0) return plan({ kind: "going" });
 
-  // Slots outside the rollout are down and hold it up. They get as long as a batch gets.
+  // The budget is used up by slots that are down or doubled for other reasons. They get as long as a batch gets.
   const stalledAtMs =
     Math.max(rollout.startedAtMs, batchDoneAtMs, ...[...progress.values()].map(({ startedAtMs }) => startedAtMs)) +
     config.delayMs +
@@ -157,71 +158,65 @@ export function planRolling(input: RollingInput): RollingPlan {
     wakeAtMs = Math.min(wakeAtMs, stalledAtMs);
     return plan({ kind: "going" });
   }
-  const down = slots.filter(({ ready, finished }) => !ready && !finished).map(({ slot }) => slot);
-  return plan({
-    kind: "failed",
-    message: `no progress for ${formatDurationMs(config.progressDeadlineMs)}: not ready: ${listed(down)}`,
-  });
+  return plan({ kind: "failed", message: stalledMessage(slots, config, budget) });
 }
 
 /** Whether a batch was begun after the last one was found done. */
-function isBatchOpen({ slots, batchDoneAtMs }: Rollout, { delayMs }: UpdateConfig): boolean {
-  return delayMs > 0 && slots.some(({ startedAtMs }) => startedAtMs >= batchDoneAtMs);
+function isBatchOpen({ slots, batchDoneAtMs }: Rollout): boolean {
+  return slots.some(({ startedAtMs }) => startedAtMs >= batchDoneAtMs);
 }
 
-function judge(progress: SlotProgress, slot: RollingSlot, { config, restart, now }: RollingInput): Judged {
-  const never = Number.POSITIVE_INFINITY;
-  if (progress.verdict !== SlotVerdict.PENDING) return { progress, inFlight: false, wakeAtMs: never };
-  const decided = (verdict: SlotVerdict, message: string): Judged => ({
-    progress: { ...progress, verdict, message },
-    inFlight: false,
-    wakeAtMs: never,
-  });
-  const { watched } = slot;
-  // A task that was moved away or lost says nothing of its revision; its replacement will be watched.
-  const telling =
-    watched !== undefined &&
-    !slot.watchedLost &&
-    watched.status.state !== TaskState.ORPHANED &&
-    watched.status.state !== TaskState.SHUTDOWN &&
-    (isWanted(watched) || hasEnded(watched));
-  if (telling && hasEnded(watched)) {
-    if (watched.status.state === TaskState.COMPLETE && !isReplaced(restart, TaskState.COMPLETE))
-      return decided(SlotVerdict.GOOD, "");
-    return decided(SlotVerdict.FAILED, whatHappened(watched));
-  }
-  if (telling && watched.meta.createdAtMs >= progress.startedAtMs) {
-    const { container } = watched.status;
-    if (container !== undefined && (container.attempt > 1 || container.phase === ContainerPhase.BACKING_OFF))
-      return decided(SlotVerdict.FAILED, `its container had to be restarted: ${whatEnded(watched)}`);
-  }
-  const deadlineMs = progress.startedAtMs + config.progressDeadlineMs;
-  if (telling && watched.readySinceMs > 0) {
-    const healthyAtMs = watched.readySinceMs + config.minHealthyTimeMs;
-    const goodAtMs = Math.max(healthyAtMs, watched.readySinceMs + config.monitorMs);
-    if (now >= goodAtMs) return decided(SlotVerdict.GOOD, "");
-    if (now >= healthyAtMs) return { progress, inFlight: false, wakeAtMs: goodAtMs };
-    if (now < deadlineMs) return { progress, inFlight: true, wakeAtMs: Math.min(healthyAtMs, deadlineMs) };
-  }
-  if (now < deadlineMs) return { progress, inFlight: true, wakeAtMs: deadlineMs };
-  return decided(
-    SlotVerdict.FAILED,
-    `not ready within ${formatDurationMs(config.progressDeadlineMs)}: ${watched === undefined ? "it has no task" : whatHappened(watched)}`,
-  );
+function isUnavailable({ ready, away, finished }: RollingSlot): boolean {
+  return (!ready || away) && !finished;
 }
 
-/** How the last run of the task's container ended. */
-function whatEnded({ status }: Task): string {
-  const { container } = status;
-  if (container?.oomKilled === true) return "out of memory";
-  if (container?.exitCode !== undefined) return `exit code ${container.exitCode}`;
-  return status.error !== "" ? status.error : "it ended";
+function rank({ ready, away }: RollingSlot): number {
+  if (!ready) return 0;
+  return away ? 2 : 1;
+}
+
+/** How the slot can be begun on what is left of the budget; undefined: not now. */
+function wayOf(
+  slot: RollingSlot,
+  { maxSurge, maxUnavailable, startsFirst }: Budget,
+  spent: { unavailable: number; surge: number },
+): { startFirst: boolean } | undefined {
+  const surges = slot.live > 0 && spent.surge < maxSurge;
+  const stops = !slot.ready || spent.unavailable + (slot.away ? 0 : 1) <= maxUnavailable;
+  if (startsFirst ? surges : surges && !stops) return { startFirst: true };
+  return stops ? { startFirst: false } : undefined;
 }
 
 function failureMessage(failed: readonly SlotProgress[], total: number): string {
   const [first] = failed.toSorted((a, b) => a.slot - b.slot);
   const which = first === undefined ? "" : `slot ${first.slot}: ${first.message}`;
   return failed.length === 1 ? which : `${failed.length} of ${total} slots failed; ${which}`;
+}
+
+function completedMessage(failed: number, total: number, closed: readonly number[]): string {
+  const clauses: string[] = [];
+  if (failed > 0) clauses.push(`${failed} of ${total} slots failed`);
+  if (closed.length > 0) clauses.push(`${listed(closed)} left as they are: their nodes are cordoned`);
+  return clauses.join("; ");
+}
+
+function stalledMessage(
+  slots: readonly RollingSlot[],
+  { progressDeadlineMs }: UpdateConfig,
+  { maxSurge, maxUnavailable }: Budget,
+): string {
+  const down = slots.filter(isUnavailable).map(({ slot }) => slot);
+  const doubled = slots.filter(({ live }) => live > 1).map(({ slot }) => slot);
+  const clauses = [
+    ...(down.length > 0 ? [`not ready: ${listed(down)}`] : []),
+    ...(doubled.length > 0 ? [`with two tasks: ${listed(doubled)}`] : []),
+    `max_unavailable is ${orAll(maxUnavailable)}, max_surge ${orAll(maxSurge)}`,
+  ];
+  return `no progress for ${formatDurationMs(progressDeadlineMs)}: ${clauses.join("; ")}`;
+}
+
+function orAll(count: number): string {
+  return Number.isFinite(count) ? String(count) : "all";
 }
 
 /** "slots 1, 2, 3 and 4 more". */

@@ -13,6 +13,8 @@ import {
 import {
   FailureAction,
   type Node,
+  NodeAvailability,
+  NodeState,
   replicasOf,
   type Revision,
   type Rollout,
@@ -186,17 +188,26 @@ function summarise(
   const { node } = context;
   const live = tasks.filter((task) => isWanted(task) && !hasEnded(task) && !isLost(task, node));
   const current = live.filter((task) => isCurrent(task, target, context));
-  const ready = live.some(isReady);
+  const ready = live.filter(isReady);
   const watched = record === undefined ? undefined : tasks.find(({ meta }) => meta.id === record.taskId);
   return {
     slot,
-    ready,
-    finished: !ready && tasks.some((task) => isFinished(context, task)),
+    ready: ready.length > 0,
+    away: ready.length > 0 && ready.every(({ nodeId }) => node(nodeId)?.status.state !== NodeState.READY),
+    finished: ready.length === 0 && tasks.some((task) => isFinished(context, task)),
+    closed: isClosed(context, live),
+    live: live.length,
     current: current.find(isReady) ?? current[0],
     currentReady: current.some(isReady),
     watched,
     watchedLost: watched !== undefined && isLost(watched, node),
   };
+}
+
+/** Whether the slot keeps the task that it has, and can get no other: slots of a global service stay with their node. */
+function isClosed({ service, node }: SlotContext, live: readonly Task[]): boolean {
+  if (service.spec.mode.$case !== "global") return false;
+  return live.some(({ nodeId }) => node(nodeId)?.spec.availability === NodeAvailability.CORDONED);
 }
 
 function isFinished({ revision }: SlotContext, task: Task): boolean {

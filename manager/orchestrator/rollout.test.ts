@@ -137,14 +137,25 @@ test("a rollback that fails pauses, and does not roll back in turn", () => {
 
 test("failures within the ratio are tolerated, and told", () => {
   const world = converged(specWith("one", 4));
-  world.update(specWith("rejects", 4, { maxFailureRatio: 0.5 }));
+  world.update(specWith("rejects", 4, { maxFailureRatio: 0.5, maxUnavailable: 4 }));
   expect(settle(world)).toBe(RolloutState.PAUSED);
   expect(world.rollout?.message).toMatch(/^3 of 4 slots failed; slot 1: /);
   const tolerant = converged(specWith("one", 4));
-  tolerant.update(specWith("rejects", 4, { failureAction: FailureAction.CONTINUE }));
+  tolerant.update(specWith("rejects", 4, { failureAction: FailureAction.CONTINUE, maxUnavailable: 4 }));
   expect(settle(tolerant)).toBe(RolloutState.COMPLETED);
   expect(tolerant.rollout?.message).toBe("4 of 4 slots failed");
   expect(tolerant.converged()).toBe(false);
+});
+
+test.each([
+  ["stop first", UpdateOrder.STOP_FIRST, "not ready: slot 1; max_unavailable is 1, max_surge 0"],
+  ["start first", UpdateOrder.START_FIRST, "with two tasks: slot 1; max_unavailable is 0, max_surge 1"],
+])("%s: tolerated failures use the budget up; then it is paused at the deadline, never below it", (_, order, used) => {
+  const world = converged(specWith("one", 4));
+  world.check = () => expect(world.ready().length).toBeGreaterThanOrEqual(order === UpdateOrder.STOP_FIRST ? 3 : 4);
+  world.update(specWith("rejects", 4, { failureAction: FailureAction.CONTINUE, order, progressDeadlineMs: 20_000 }));
+  expect(settle(world)).toBe(RolloutState.PAUSED);
+  expect(world.rollout?.message).toBe(`no progress for 20s: ${used}`);
 });
 
 test("paused by the user: what was begun is finished, nothing else is; new and failing slots get the old revision", () => {

@@ -183,7 +183,9 @@ function fill(
     wake(dueAtMs);
     return undefined;
   }
-  const startFirst = config.order === UpdateOrder.START_FIRST && others.some(({ nodeId }) => nodeId !== "");
+  // In a slot that a rollout has begun, the rollout decided by its budget.
+  const ordered = progress === undefined ? config.order === UpdateOrder.START_FIRST : progress.startFirst;
+  const startFirst = ordered && others.some(({ nodeId }) => nodeId !== "");
   // One old task stays until the new one is well; an update that came upon another may have left two.
   const [stays] = startFirst ? others.filter(({ nodeId }) => nodeId !== "").sort(byWorth) : [];
   for (const task of others) if (task !== stays) draft.want(task.meta.id, TaskState.SHUTDOWN);

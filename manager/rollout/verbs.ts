@@ -28,7 +28,7 @@ export function resumeRollout(parts: ServiceParts, making: Making): ServiceChang
   if (rollout.state === RolloutState.RUNNING) return { service: parts.service, rollout, steps: [] };
   const slots = rollout.slots.map((slot) =>
     slot.verdict === SlotVerdict.FAILED
-      ? { slot: slot.slot, taskId: "", startedAtMs: making.now, verdict: SlotVerdict.PENDING, message: "" }
+      ? { ...slot, taskId: "", startedAtMs: making.now, verdict: SlotVerdict.PENDING, message: "" }
       : slot,
   );
   // The delay, and the patience with a rollout that makes no progress, count from here.

@@ -960,6 +960,8 @@ export interface SlotProgress {
   verdict: SlotVerdict;
   /** Why it failed. */
   message: string;
+  /** Whether the new task starts beside the old one, from the surge; otherwise the old one stops first. */
+  startFirst: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -6731,7 +6733,7 @@ export const Rollout: MessageFns<Rollout> = {
 };
 
 function createBaseSlotProgress(): SlotProgress {
-  return { slot: 0, taskId: "", startedAtMs: 0, verdict: 0, message: "", _unknownFields: {} };
+  return { slot: 0, taskId: "", startedAtMs: 0, verdict: 0, message: "", startFirst: false, _unknownFields: {} };
 }
 
 export const SlotProgress: MessageFns<SlotProgress> = {
@@ -6750,6 +6752,9 @@ export const SlotProgress: MessageFns<SlotProgress> = {
     }
     if (message.message !== "") {
       writer.uint32(42).string(message.message);
+    }
+    if (message.startFirst !== false) {
+      writer.uint32(48).bool(message.startFirst);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -6815,6 +6820,14 @@ export const SlotProgress: MessageFns<SlotProgress> = {
             message.message = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.startFirst = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6845,6 +6858,7 @@ export const SlotProgress: MessageFns<SlotProgress> = {
     message.startedAtMs = object.startedAtMs ?? 0;
     message.verdict = object.verdict ?? 0;
     message.message = object.message ?? "";
+    message.startFirst = object.startFirst ?? false;
     return message;
   },
 };
