@@ -6,6 +6,7 @@ export interface Figure {
   ours: number;
   /** Who was measured beside us. */
   peerName: string;
+  /** NaN where nothing is beside it. */
   peer: number;
   /** ours / peer that we aim at, as text: "<= 0.35". */
   goal: string;
@@ -28,16 +29,21 @@ export function ratio({ ours, peer }: Figure): number {
   return ours / peer;
 }
 
+/** Nothing where there is nothing to compare with. */
+function number(value: number, digits: number): string {
+  return Number.isFinite(value) ? value.toFixed(digits) : "";
+}
+
 /** A table for people. */
 export function table(figures: readonly Figure[]): string {
   const rows = [
     ["FIGURE", "OURS", "PEER", "", "RATIO", "GOAL"],
     ...figures.map((figure) => [
       figure.name,
-      figure.ours.toFixed(3),
-      figure.peer.toFixed(3),
+      number(figure.ours, 3),
+      number(figure.peer, 3),
       figure.peerName,
-      ratio(figure).toFixed(2),
+      number(ratio(figure), 2),
       figure.goal,
     ]),
   ];

@@ -1,6 +1,7 @@
 // A process full of simulated agents. argv[2]: what `start` in fleet.ts says, as JSON. Its parent asks how they are,
 // and it ends with its parent.
 
+import { setMaxListeners } from "node:events";
 import { SimulatedAgent } from "./agent.js";
 import type { AgentsFigures, AgentsPlan } from "./fleet.js";
 
@@ -47,6 +48,7 @@ process.on("disconnect", () => process.exit(0));
 
 // Hosts of one cluster are not switched on in the same millisecond.
 const signal = new AbortController().signal;
+setMaxListeners(0, signal);
 const everyMs = plan.startOverMs / plan.count;
 for (const agent of agents) {
   void agent.run(signal);
