@@ -135,7 +135,7 @@ export function planRolling(input: RollingInput): RollingPlan {
 
   const budget = budgetOf(config);
   const spent = { unavailable: slots.filter(isUnavailable).length, surge: 0 };
-  for (const { live } of slots) spent.surge += Math.max(0, live - 1);
+  for (const slot of slots) spent.surge += surgeOf(slot, progress);
   // What serves nobody is replaced first: it costs nothing, and may be why the update is made. What cannot be talked
   // to goes last: it may be back by then.
   waiting.sort((a, b) => rank(a) - rank(b) || a.slot - b.slot);
@@ -158,12 +158,18 @@ export function planRolling(input: RollingInput): RollingPlan {
     wakeAtMs = Math.min(wakeAtMs, stalledAtMs);
     return plan({ kind: "going" });
   }
-  return plan({ kind: "failed", message: stalledMessage(slots, config, budget) });
+  return plan({ kind: "failed", message: stalledMessage(slots, progress, config, budget) });
 }
 
 /** Whether a batch was begun after the last one was found done. */
 function isBatchOpen({ slots, batchDoneAtMs }: Rollout): boolean {
   return slots.some(({ startedAtMs }) => startedAtMs >= batchDoneAtMs);
+}
+
+/** Wanted tasks beyond the one, or soon to be: where the new task failed, another comes beside the old one. */
+function surgeOf({ slot, live, current }: RollingSlot, progress: ReadonlyMap<number, SlotProgress>): number {
+  const returns = current === undefined && progress.get(slot)?.startFirst === true;
+  return Math.max(0, returns ? live : live - 1);
 }
 
 function isUnavailable({ ready, away, finished }: RollingSlot): boolean {
@@ -202,14 +208,15 @@ function completedMessage(failed: number, total: number, closed: readonly number
 
 function stalledMessage(
   slots: readonly RollingSlot[],
+  progress: ReadonlyMap<number, SlotProgress>,
   { progressDeadlineMs }: UpdateConfig,
   { maxSurge, maxUnavailable }: Budget,
 ): string {
   const down = slots.filter(isUnavailable).map(({ slot }) => slot);
-  const doubled = slots.filter(({ live }) => live > 1).map(({ slot }) => slot);
+  const doubled = slots.filter((slot) => surgeOf(slot, progress) > 0).map(({ slot }) => slot);
   const clauses = [
     ...(down.length > 0 ? [`not ready: ${listed(down)}`] : []),
-    ...(doubled.length > 0 ? [`with two tasks: ${listed(doubled)}`] : []),
+    ...(doubled.length > 0 ? [`beyond one task: ${listed(doubled)}`] : []),
     `max_unavailable is ${orAll(maxUnavailable)}, max_surge ${orAll(maxSurge)}`,
   ];
   return `no progress for ${formatDurationMs(progressDeadlineMs)}: ${clauses.join("; ")}`;

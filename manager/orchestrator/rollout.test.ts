@@ -149,7 +149,7 @@ test("failures within the ratio are tolerated, and told", () => {
 
 test.each([
   ["stop first", UpdateOrder.STOP_FIRST, "not ready: slot 1; max_unavailable is 1, max_surge 0"],
-  ["start first", UpdateOrder.START_FIRST, "with two tasks: slot 1; max_unavailable is 0, max_surge 1"],
+  ["start first", UpdateOrder.START_FIRST, "beyond one task: slot 1; max_unavailable is 0, max_surge 1"],
 ])("%s: tolerated failures use the budget up; then it is paused at the deadline, never below it", (_, order, used) => {
   const world = converged(specWith("one", 4));
   world.check = () => expect(world.ready().length).toBeGreaterThanOrEqual(order === UpdateOrder.STOP_FIRST ? 3 : 4);
