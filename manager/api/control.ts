@@ -12,16 +12,21 @@ import {
   type ServiceState,
   type WatchEventsRequest,
 } from "../../proto/gen/flotilla/control/v1/control.js";
+import { explainTask } from "../explain/mod.js";
+import { rebalance } from "../rebalance/mod.js";
 import type { Consensus } from "../consensus/mod.js";
 import type { LogBroker } from "../dispatcher/mod.js";
 import type { EventLog } from "../events/mod.js";
 import type { Handlers } from "../rpc/mod.js";
 import type { Store } from "../store/mod.js";
+import { clusterState, updateCluster } from "./cluster.js";
 import type { Forwarder } from "./forward.js";
 import { InTouch, type InTouchOptions } from "./in-touch.js";
-import { findNode, findService } from "./lookup.js";
+import { findNode, findService, findTask } from "./lookup.js";
 import { listNodes, nodeState, updateNode } from "./nodes.js";
 import { inOrder, nodeNames, serviceState, watchService } from "./service-state.js";
+import { removeNode } from "./node-removal.js";
+import { planRequest } from "./plan.js";
 import { Services } from "./services.js";
 import { managersHandlers } from "./managers.js";
 
@@ -41,7 +46,7 @@ export interface ControlOptions {
 type Health = ReturnType<InTouchOptions["health"]>;
 
 export function controlHandlers(handlers: Handlers, options: ControlOptions): ControlServer {
-  const { store, consensus, forwarder, clock, events, logs, version } = options;
+  const { store, consensus, forwarder, clock, rng, events, logs, version } = options;
   const services = new Services(options);
   const inTouch = new InTouch({
     health: () => {
@@ -110,6 +115,27 @@ export function controlHandlers(handlers: Handlers, options: ControlOptions): Co
       ),
     ),
 
+    planService: handlers.unary("PlanService", async (request) =>
+      planRequest(await current(), request, { now: clock.now(), id: () => rng.id() }),
+    ),
+    runService: handlers.unary(
+      "RunService",
+      forwarder.unary(ControlService.runService, (request) => services.run(request)),
+    ),
+
+    explainTask: handlers.unary("ExplainTask", async ({ task }) => {
+      const view = await current();
+      const log = events();
+      return explainTask(view, findTask(view, task), { now: clock.now(), events: (id) => log.remembered(id) });
+    }),
+    rebalance: handlers.unary(
+      "Rebalance",
+      forwarder.unary(ControlService.rebalance, ({ service, dryRun, maxMoves }) => {
+        const only = service === "" ? undefined : findService(store.view(), service);
+        return rebalance(store, clock, { service: only, dryRun, maxMoves });
+      }),
+    ),
+
     listTasks: handlers.unary("ListTasks", async (request) => {
       const view = await current();
       const service = request.service === "" ? undefined : findService(view, request.service).meta.id;
@@ -129,6 +155,17 @@ export function controlHandlers(handlers: Handlers, options: ControlOptions): Co
     updateNode: handlers.unary(
       "UpdateNode",
       forwarder.unary(ControlService.updateNode, (request) => updateNode(store, clock, consensus, request)),
+    ),
+
+    removeNode: handlers.unary(
+      "RemoveNode",
+      forwarder.unary(ControlService.removeNode, (request) => removeNode(store, consensus.status().managers, request)),
+    ),
+
+    getCluster: handlers.unary("GetCluster", async () => clusterState(await current())),
+    updateCluster: handlers.unary(
+      "UpdateCluster",
+      forwarder.unary(ControlService.updateCluster, (request) => updateCluster(store, clock, request)),
     ),
 
     pauseRollout: handlers.unary(

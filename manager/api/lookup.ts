@@ -3,7 +3,8 @@
 
 import { closest } from "../../deploy/spec/mod.js";
 import { ClusterError } from "../../lib/mod.js";
-import type { Node, Service } from "../../proto/mod.js";
+import { newestFirst } from "../../deploy/strategy/mod.js";
+import type { Node, Service, Task } from "../../proto/mod.js";
 import type { View } from "../store/mod.js";
 
 /** Ids are long and random: fewer characters would find what was not meant. */
@@ -27,6 +28,48 @@ export function findNode(view: View, wanted: string): Node {
       `node ${JSON.stringify(wanted)} is the name of ${named.length} nodes; give the id: ${named.map(({ meta }) => meta.id).join(", ")}`,
     );
   return byPrefix("node", wanted, view.nodes.values(), ({ description }) => description.hostname, "flotilla node ls");
+}
+
+/** By its id, a unique prefix of it, or SERVICE.SLOT: then the newest of that slot, of a job's newest run. */
+export function findTask(view: View, wanted: string): Task {
+  const exact = view.tasks.get(wanted);
+  if (exact !== undefined) return exact;
+  const slot = /^(.+)\.([1-9]\d{0,9})$/.exec(wanted);
+  if (slot !== null) return newestOfSlot(view, findService(view, slot[1] ?? ""), Number(slot[2]));
+  const named = view.serviceByName(wanted);
+  if (named !== undefined) return newestOfSlot(view, named, undefined);
+  return byPrefix(
+    "task",
+    wanted,
+    view.tasks.values(),
+    ({ serviceName, slot: number }) => `${serviceName}.${number}`,
+    "flotilla task ls",
+  );
+}
+
+/** Without a slot, which one is meant must be said where there are several. */
+function newestOfSlot(view: View, service: Service, slot: number | undefined): Task {
+  const { name } = service.spec;
+  const tasks = [...view.tasksOfService(service.meta.id)];
+  const slots = [...new Set(tasks.map((task) => task.slot))].sort((a, b) => a - b);
+  const listed = `${slots.slice(0, 10).join(", ")}${slots.length > 10 ? " …" : ""}`;
+  if (slots.length === 0)
+    throw new ClusterError(
+      "not_found",
+      `service ${name} has no tasks${service.waitingFor === "" ? "" : `: it waits for ${service.waitingFor}`}; see: flotilla service inspect ${name}`,
+    );
+  if (slot === undefined && slots.length > 1)
+    throw new ClusterError(
+      "invalid_argument",
+      `service ${name} has several tasks; give the slot: ${name}.${slots[0]}; there are ${listed}`,
+    );
+  const wanted = slot ?? slots[0];
+  const [newest] = tasks.filter((task) => task.slot === wanted).sort((a, b) => b.run - a.run || newestFirst(a, b));
+  if (newest !== undefined) return newest;
+  throw new ClusterError(
+    "not_found",
+    `service ${name} has no task in slot ${slot}; there are ${listed}; see: flotilla service ps ${name}`,
+  );
 }
 
 function byPrefix<T extends { meta: { id: string } }>(

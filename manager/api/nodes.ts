@@ -1,7 +1,16 @@
 // What users see and change of nodes.
 
-import { type Clock, ClusterError, type Violation } from "../../lib/mod.js";
-import { NodeAvailability, NodeRole, type Node, TaskState } from "../../proto/mod.js";
+import { limits } from "../../deploy/spec/mod.js";
+import { type Clock, ClusterError, formatDurationMs, type Violation } from "../../lib/mod.js";
+import {
+  NodeAvailability,
+  NodeRole,
+  NodeState,
+  type Node,
+  type NodeSpec,
+  type NodeStatus,
+  TaskState,
+} from "../../proto/mod.js";
 import type {
   ManagerStatus,
   NodeState as NodeStateMessage,
@@ -23,15 +32,18 @@ export function nodeState(view: View, node: Node, managers: Managers): NodeState
   let tasks = 0;
   let nanoCpus = 0;
   let memoryBytes = 0;
+  const generic: Record<string, number> = {};
   for (const task of view.tasksOfNode(node.meta.id)) {
     if (task.status.state >= TaskState.COMPLETE) continue;
     if (task.desiredState <= TaskState.RUNNING) tasks += 1;
     const reservations = view.revisionOfService(task.serviceId, task.revision)?.spec.task.reservations;
     nanoCpus += reservations?.nanoCpus ?? 0;
     memoryBytes += reservations?.memoryBytes ?? 0;
+    for (const [kind, count] of Object.entries(reservations?.generic ?? {}))
+      generic[kind] = (generic[kind] ?? 0) + count;
   }
   const manager = managers.find(({ name }) => name === node.description.hostname);
-  return { node, tasks, reserved: { nanoCpus, memoryBytes, generic: {} }, manager };
+  return { node, tasks, reserved: { nanoCpus, memoryBytes, generic }, manager };
 }
 
 export function listNodes(view: View, managers: Managers): NodeStateMessage[] {
@@ -61,16 +73,8 @@ function checkLabels(labels: Readonly<Record<string, string>>): Violation[] {
   return violations;
 }
 
-/**
- * A node that is to be a worker has its manager taken out, which is looked at before anything is stored: whoever asks
- * again after a failure in between gets what is left done.
- */
-export async function updateNode(
-  store: Store,
-  clock: Clock,
-  consensus: Consensus,
-  request: UpdateNodeRequest,
-): Promise<NodeStateMessage> {
+/** What is wrong with the request whatever the node is like. */
+function checkUpdate(request: UpdateNodeRequest): Violation[] {
   const violations = checkLabels(request.labelsAdd);
   if (!Object.values<number>(NodeRole).includes(request.role))
     violations.push({
@@ -86,6 +90,64 @@ export async function updateNode(
       rule: "must be active, cordoned or drained",
       fix: "use a client of this version",
     });
+  const { drainDeadlineMs } = request;
+  if (drainDeadlineMs !== undefined && drainDeadlineMs > limits.durationMs)
+    violations.push({
+      field: "drain_deadline",
+      value: formatDurationMs(drainDeadlineMs),
+      rule: `must be a duration from 0s to ${formatDurationMs(limits.durationMs)}`,
+      fix: "use for example 10m",
+    });
+  return violations;
+}
+
+/** The deadline is a drain's: it goes with it. A drain that is asked for again goes on, with a new deadline if one is given. */
+function availabilityAfter(
+  { spec, description }: Node,
+  { availability: wanted, drainDeadlineMs }: UpdateNodeRequest,
+  nowMs: number,
+): Pick<NodeSpec, "availability" | "availabilitySinceMs" | "drainDeadlineMs"> {
+  const availability = wanted === NodeAvailability.UNSPECIFIED ? spec.availability : wanted;
+  const changed = availability !== spec.availability;
+  if (availability !== NodeAvailability.DRAINED && drainDeadlineMs !== undefined)
+    throw ClusterError.invalid([
+      {
+        field: "drain_deadline",
+        value: formatDurationMs(drainDeadlineMs),
+        rule: "must come with a drain, and the node is not to be drained",
+        fix: `use flotilla node drain --deadline ${formatDurationMs(drainDeadlineMs)} ${description.hostname}`,
+      },
+    ]);
+  return {
+    availability,
+    availabilitySinceMs: changed ? nowMs : spec.availabilitySinceMs,
+    drainDeadlineMs:
+      availability === NodeAvailability.DRAINED
+        ? (drainDeadlineMs ?? (changed ? undefined : spec.drainDeadlineMs))
+        : undefined,
+  };
+}
+
+function confirmLoss({ status, description: { hostname } }: Node): NodeStatus {
+  if (status.state === NodeState.READY)
+    throw new ClusterError(
+      "failed_precondition",
+      `node ${hostname} is connected, and not lost; to move its tasks away: flotilla node drain ${hostname}`,
+    );
+  return { ...status, lossConfirmed: true };
+}
+
+/**
+ * A node that is to be a worker has its manager taken out, which is looked at before anything is stored: whoever asks
+ * again after a failure in between gets what is left done.
+ */
+export async function updateNode(
+  store: Store,
+  clock: Clock,
+  consensus: Consensus,
+  request: UpdateNodeRequest,
+): Promise<NodeStateMessage> {
+  const violations = checkUpdate(request);
   if (violations.length > 0) throw ClusterError.invalid(violations);
   const demoted = request.role === NodeRole.WORKER ? managerOn(store.view(), request.node, consensus) : undefined;
   const id = await store.update((tx) => {
@@ -105,17 +167,17 @@ export async function updateNode(
           fix: "remove some",
         },
       ]);
-    const availability =
-      request.availability === NodeAvailability.UNSPECIFIED ? node.spec.availability : request.availability;
+    const nowMs = clock.now();
     tx.put("nodes", {
       ...node,
-      meta: { ...node.meta, updatedAtMs: clock.now() },
+      meta: { ...node.meta, updatedAtMs: nowMs },
       spec: {
         ...node.spec,
-        availability,
+        ...availabilityAfter(node, request, nowMs),
         labels,
         role: request.role === NodeRole.UNSPECIFIED ? node.spec.role : request.role,
       },
+      status: request.confirmLoss ? confirmLoss(node) : node.status,
     });
     return node.meta.id;
   });

@@ -8,6 +8,7 @@ import type {
   RollbackServiceRequest,
   RolloutRequest,
   RolloutResponse,
+  RunServiceRequest,
   ScaleServiceRequest,
   ServiceResponse,
   UpdateServiceRequest,
@@ -88,6 +89,65 @@ function refuseTakenPorts(view: View, spec: ServiceSpec, ownId: string): void {
     throw new ClusterError("already_exists", ClusterError.invalid(violations).message, { violations });
 }
 
+/** What a create does to what is there: the call writes it, a plan only shows it. */
+export function decideCreate(view: View, request: CreateServiceRequest, making: Making): ServiceChange {
+  const spec = checked(request.spec);
+  const holder = view.serviceByName(spec.name);
+  if (holder === undefined) refuseTakenPorts(view, spec, "");
+  const [cluster] = view.clusters.values();
+  // A cluster's first leader has begun to lead a moment ago.
+  if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
+  return createService(
+    {
+      spec,
+      vip: holder?.vip ?? allocateVip(view, cluster),
+      requestId: request.requestId,
+      existing: holder === undefined ? undefined : partsOf(view, holder),
+    },
+    making,
+  );
+}
+
+/** What an update does, likewise. */
+export function decideUpdate(view: View, request: UpdateServiceRequest, making: Making): ServiceChange {
+  const spec = checked(request.spec);
+  const { version, force, requestId } = request;
+  const parts = partsOf(view, findService(view, request.service));
+  const change = updateService(parts, { spec, version, force, requestId }, making);
+  if (change.steps.length > 0) refuseTakenPorts(view, spec, parts.service.meta.id);
+  return change;
+}
+
+/** Runs that may wait to be begun. */
+const requestedRunsMax = 10;
+
+/** Asks for a run of a job; the same request sent again asks once. The orchestrator begins it. */
+function requestRun({ service }: ServiceParts, requestId: string, { now, id }: Making): ServiceChange {
+  const { name, mode } = service.spec;
+  if (service.removing)
+    throw new ClusterError("failed_precondition", `service ${name} is being removed; create it again once it is gone`);
+  if (mode.$case === "replicated" || mode.$case === "global")
+    throw new ClusterError(
+      "failed_precondition",
+      `service ${name} is no job, it runs all the time; to replace its tasks: flotilla service update --force ${name}`,
+    );
+  const job = service.job ?? { runs: [], lastRun: 0, lastDueAtMs: 0, requested: [] };
+  const key = requestId === "" ? id() : requestId;
+  if (job.requested.includes(key) || job.runs.some((run) => run.requestId === key))
+    return { service, rollout: undefined, steps: [] };
+  if (job.requested.length >= requestedRunsMax)
+    throw new ClusterError(
+      "resource_exhausted",
+      `${requestedRunsMax} runs of ${name} are asked for and not begun yet; wait for them, see: flotilla service ps ${name}`,
+    );
+  const object: Service = {
+    ...service,
+    meta: { ...service.meta, updatedAtMs: now },
+    job: { ...job, requested: [...job.requested, key] },
+  };
+  return { service: object, rollout: undefined, steps: [{ do: "put", table: "services", object }] };
+}
+
 export class Services {
   readonly #store: Store;
   readonly #making: () => Making;
@@ -98,33 +158,15 @@ export class Services {
   }
 
   async create(request: CreateServiceRequest): Promise<ServiceResponse> {
-    const spec = checked(request.spec);
-    return await this.#commit((tx) => {
-      const holder = tx.serviceByName(spec.name);
-      if (holder === undefined) refuseTakenPorts(tx, spec, "");
-      const [cluster] = tx.clusters.values();
-      // A cluster's first leader has begun to lead a moment ago.
-      if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
-      return createService(
-        {
-          spec,
-          vip: holder?.vip ?? allocateVip(tx, cluster),
-          requestId: request.requestId,
-          existing: holder === undefined ? undefined : partsOf(tx, holder),
-        },
-        this.#making(),
-      );
-    });
+    return await this.#commit((tx) => decideCreate(tx, request, this.#making()));
   }
 
   async update(request: UpdateServiceRequest): Promise<ServiceResponse> {
-    const spec = checked(request.spec);
-    const { version, force, requestId } = request;
-    return await this.#change(request.service, (parts, view) => {
-      const change = updateService(parts, { spec, version, force, requestId }, this.#making());
-      if (change.steps.length > 0) refuseTakenPorts(view, spec, parts.service.meta.id);
-      return change;
-    });
+    return await this.#commit((tx) => decideUpdate(tx, request, this.#making()));
+  }
+
+  async run({ service, requestId }: RunServiceRequest): Promise<ServiceResponse> {
+    return await this.#change(service, (parts) => requestRun(parts, requestId, this.#making()));
   }
 
   async scale({ service, replicas, requestId }: ScaleServiceRequest): Promise<ServiceResponse> {

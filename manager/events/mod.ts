@@ -128,6 +128,11 @@ export class EventLog implements Disposable {
     return reader;
   }
 
+  /** Of one object, in order. */
+  remembered(id: string): Event[] {
+    return this.#remembered.filter((event) => event.id === id);
+  }
+
   [Symbol.dispose](): void {
     this.#unsubscribe();
     for (const reader of [...this.#readers]) reader.end();

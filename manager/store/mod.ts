@@ -15,3 +15,4 @@ export {
   type View,
   writesPerTransactionMax,
 } from "./store.js";
+export { Layer } from "./transaction.js";
