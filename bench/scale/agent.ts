@@ -106,7 +106,7 @@ export class SimulatedAgent {
         named.add(item.value.task?.meta?.id ?? "");
         this.#assign(item.value);
       } else if (item?.$case === "removedTaskId") this.#forget(item.value);
-      else if (item?.$case === "route") this.#options.onRoute?.(item.value as Route);
+      else if (item?.$case === "route") this.#options.onRoute?.(item.value);
     }
     if (kind !== AssignmentsKind.COMPLETE) return;
     for (const id of [...this.#tasks.keys()]) if (!named.has(id)) this.#forget(id);
@@ -120,7 +120,7 @@ export class SimulatedAgent {
   #assign({ task }: TaskAssignment): void {
     if (task?.meta === undefined || task.status === undefined) throw new Error("an assignment without its task");
     const { id, createdAtMs } = task.meta;
-    const desired = task.desiredState as TaskState;
+    const desired = task.desiredState;
     const known = this.#tasks.get(id);
     this.#options.onChange("assignment");
     if (known !== undefined) {
@@ -128,7 +128,7 @@ export class SimulatedAgent {
       this.#step(id, known);
       return;
     }
-    const status = task.status as TaskStatus;
+    const { status } = task;
     const fresh = { status, desired, createdAtMs, arrivedAtMs: Date.now(), timer: undefined };
     this.#tasks.set(id, fresh);
     this.#step(id, fresh);
@@ -177,7 +177,7 @@ export class SimulatedAgent {
     this.#options.onChange("status");
     if (isRunning) {
       const { createdAtMs, arrivedAtMs } = task;
-      this.#options.onRunning({ taskId: id, createdAtMs: Number(createdAtMs), arrivedAtMs, runningAtMs: nowMs });
+      this.#options.onRunning({ taskId: id, createdAtMs, arrivedAtMs, runningAtMs: nowMs });
     }
     this.#step(id, task);
   }

@@ -5,7 +5,7 @@ import { type DaemonName, clusterInit, daemon, daemonsOf, whenReady } from "./da
 import { bootHost, findDaemon, hostIsUp, mustExecIn, startDaemon } from "./host.js";
 import { call } from "./http.js";
 import { buildImages } from "./images/catalog.js";
-import { applyCuts, plugHost, raiseSwitch } from "./network.js";
+import { applyAgentCut, applyCuts, plugHost, raiseSwitch } from "./network.js";
 import { hostName } from "./options.js";
 import { dockerSocket } from "./paths.js";
 import { type LabMemory, writeState } from "./state.js";
@@ -71,7 +71,7 @@ export async function complete(lab: LabMemory, how: BringUp): Promise<void> {
 
 /** Gives a host power and its cable, and the cuts that it had. */
 export async function boot(lab: LabMemory, n: number, signal?: AbortSignal): Promise<void> {
-  const { plan, switchInit, cuts } = lab.state;
+  const { plan, switchInit, cuts, agentCuts } = lab.state;
   if (!hostIsUp(switchInit)) {
     throw new ClusterError(
       "failed_precondition",
@@ -82,6 +82,7 @@ export async function boot(lab: LabMemory, n: number, signal?: AbortSignal): Pro
   lab.setInit(n, init);
   await plugHost(plan.name, n, init, { init: switchInit, subnet: lab.subnet });
   if (cuts.some((cut) => cut.to === n)) await applyCuts(n, init, lab.subnet, cuts);
+  if (agentCuts?.includes(n) === true) await applyAgentCut(init, true);
 }
 
 /** In the order that they need each other: engines (`then` what wants engines) beside etcd, then managers, then agents. */
@@ -107,7 +108,9 @@ export async function startOne(lab: LabMemory, name: DaemonName, n: number, how:
   if (name === "manager" && n === 1 && !lab.state.clusterMade) await makeCluster(lab);
   await startDaemon(plan.name, n, init, daemon(plan, subnet, n, name));
   // What needs the others may never get ready on a host that is cut off from some; its engine needs nobody.
-  const isCut = lab.state.cuts.some(({ from, to }) => from === n || to === n);
+  const isCut =
+    lab.state.cuts.some(({ from, to }) => from === n || to === n) ||
+    (name === "agent" && lab.state.agentCuts?.includes(n) === true);
   if (how.wait !== false && (name === "dockerd" || !isCut))
     await whenReady(plan, subnet, n, init, name, READY_MS, how.signal);
 }

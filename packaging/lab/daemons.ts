@@ -21,10 +21,12 @@ export type DaemonName = (typeof DAEMON_NAMES)[number];
 
 const ETCD_CLIENT = 2379;
 const ETCD_PEER = 2380;
-const MANAGER_GRPC = 7400;
+export const MANAGER_GRPC = 7400;
 const MANAGER_HTTP = 7401;
 const AGENT_HTTP = 7402;
 const MIB = 1024 * 1024;
+/** Agents run in a group of their own, by which a host's packet filter knows what they send: see network.ts. */
+export const AGENT_GROUP = 7402;
 
 /** What host `n` runs, in boot order. The ambassador is not among them: the agent starts it. */
 export function daemonsOf(plan: LabPlan, n: number): readonly DaemonName[] {
@@ -267,6 +269,10 @@ function manager(plan: LabPlan, subnet: string, n: number): readonly string[] {
 function agent(plan: LabPlan, subnet: string, n: number): readonly string[] {
   const labels = [...plan.labels, ...(plan.hostLabels[n] ?? [])];
   return [
+    "setpriv",
+    "--regid",
+    String(AGENT_GROUP),
+    "--keep-groups",
     process.execPath,
     mainProgram(),
     "agent",

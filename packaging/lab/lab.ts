@@ -13,7 +13,7 @@ import {
 } from "./daemons.js";
 import { enter, execIn, findAmbassador, findDaemon, hostIsUp, mustExecIn, powerOff } from "./host.js";
 import { lock } from "./lock.js";
-import { type Cut, applyCuts } from "./network.js";
+import { type Cut, applyAgentCut, applyCuts } from "./network.js";
 import { type LabOptions, type LabPlan, checkName, differences, hostAddress, hostName, resolve } from "./options.js";
 import { dockerSocket, hostCgroup, logFile, runDir } from "./paths.js";
 import { type ProcessId, cgroupProcesses, hostProcesses, killAll, signal } from "./proc.js";
@@ -44,6 +44,8 @@ export interface LabStatus {
   readonly etcd: readonly string[];
   readonly dashboard: string | null;
   readonly cuts: readonly Cut[];
+  /** Hosts whose agent is cut from every manager. */
+  readonly agentCuts: readonly number[];
   readonly hosts: readonly HostStatus[];
   /** All that should run does. */
   readonly complete: boolean;
@@ -191,7 +193,7 @@ export class Lab {
     const hosts = await Promise.all(this.hosts.map((n) => this.#hostStatus(n)));
     const complete = hosts.every((host) => host.powered && host.daemons.every(({ pid }) => pid !== null));
     const dashboard = this.plan.processes ? dashboardAddress(this.subnet, 1) : null;
-    const { phase, cuts } = this.#memory.state;
+    const { phase, cuts, agentCuts = [] } = this.#memory.state;
     return {
       name: this.name,
       phase,
@@ -200,6 +202,7 @@ export class Lab {
       etcd: this.etcdEndpoints,
       dashboard,
       cuts,
+      agentCuts,
       hosts,
       complete,
     };
@@ -252,9 +255,19 @@ export class Lab {
     ]);
   }
 
+  /**
+   * Cuts the agents of these hosts, or all agents, from every manager, that of their own host too. Managers still reach
+   * each other, and containers and ambassadors everybody.
+   */
+  async cutAgents(hosts: readonly number[] = this.hosts): Promise<void> {
+    for (const n of hosts) this.#memory.check(n);
+    await this.#setAgentCuts((cut) => [...new Set([...cut, ...hosts])]);
+  }
+
   /** Ends all cuts, or those of one host. */
   async heal(a?: number): Promise<void> {
     if (a !== undefined) this.#memory.check(a);
+    await this.#setAgentCuts((cut) => (a === undefined ? [] : cut.filter((n) => n !== a)));
     await this.#setCuts((cuts) => (a === undefined ? [] : cuts.filter((cut) => cut.from !== a && cut.to !== a)));
   }
 
@@ -333,6 +346,19 @@ export class Lab {
       [...touched].map(async (n) => {
         const init = this.#memory.init(n);
         if (init !== null) await applyCuts(n, init, this.subnet, after);
+      }),
+    );
+  }
+
+  async #setAgentCuts(change: (hosts: readonly number[]) => readonly number[]): Promise<void> {
+    this.#memory.reload();
+    const before = this.#memory.state.agentCuts ?? [];
+    const after = change(before);
+    this.#memory.update((state) => ({ ...state, agentCuts: after }));
+    await Promise.all(
+      [...new Set([...before, ...after])].map(async (n) => {
+        const init = this.#memory.init(n);
+        if (init !== null) await applyAgentCut(init, after.includes(n));
       }),
     );
   }

@@ -1,6 +1,7 @@
 // Joins the hosts by a bridge in a namespace of its own, to which the machine is plugged like one more host. Cuts are made in the
 // receiving host's raw table, before Docker's own rules and before connection tracking: what comes from the other is dropped.
 import { ClusterError } from "../../lib/mod.js";
+import { AGENT_GROUP, MANAGER_GRPC } from "./daemons.js";
 import { NAME_SERVER, enter, mustExecIn, spawnHolder } from "./host.js";
 import { lock } from "./lock.js";
 import { hostAddress, hostName, overlaps, rootAddress, subnetCandidates } from "./options.js";
@@ -21,6 +22,7 @@ export interface Switch {
 
 const BRIDGE = "br0";
 const CUT_CHAIN = "FLOTILLA-LAB-CUT";
+const AGENT_CHAIN = "FLOTILLA-LAB-AGENT";
 
 /** Starts the switch and plugs the machine into it. `subnet` null: the first free one. */
 export async function raiseSwitch(lab: string, subnet: string | null, signal?: AbortSignal): Promise<Switch> {
@@ -93,8 +95,19 @@ export async function applyCuts(n: number, host: ProcessId, subnet: string, cuts
     "COMMIT",
     "",
   ];
+  await setChain(host, "PREROUTING", CUT_CHAIN, rules);
+}
+
+/** Makes the host drop what its agent sends to any manager, its own host's too; nothing that others send, or to others. */
+export async function applyAgentCut(host: ProcessId, cut: boolean): Promise<void> {
+  const rule = `-A ${AGENT_CHAIN} -p tcp --dport ${MANAGER_GRPC} -m owner --gid-owner ${AGENT_GROUP} -j DROP`;
+  const rules = ["*raw", `:${AGENT_CHAIN} - [0:0]`, ...(cut ? [rule] : []), "COMMIT", ""];
+  await setChain(host, "OUTPUT", AGENT_CHAIN, rules);
+}
+
+async function setChain(host: ProcessId, hook: string, chain: string, rules: readonly string[]): Promise<void> {
   await mustExecIn(host, ["iptables-restore", "--noflush"], { input: rules.join("\n") });
-  const jump = ["PREROUTING", "-j", CUT_CHAIN];
+  const jump = [hook, "-j", chain];
   const present = await run("nsenter", enter(host, ["iptables", "-w", "-t", "raw", "-C", ...jump]));
   if (present.code !== 0) await mustExecIn(host, ["iptables", "-w", "-t", "raw", "-I", ...jump]);
 }

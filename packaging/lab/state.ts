@@ -19,6 +19,8 @@ export interface LabState {
   /** By host, index 0 for host 1; null while the host is without power. */
   readonly inits: readonly (ProcessId | null)[];
   readonly cuts: readonly Cut[];
+  /** Hosts whose agent is cut from every manager. */
+  readonly agentCuts?: readonly number[];
   /** Whether the cluster was made: a host 1 that lost its disk joins the others instead of making a second one. */
   readonly clusterMade: boolean;
 }
