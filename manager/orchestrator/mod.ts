@@ -2,6 +2,7 @@
 // the Orchestrator is the loop around it; changes.ts is what users do to services. Imports lib, proto, deploy,
 // manager/rollout and the store.
 
+export { nextTaskAtMs } from "./backoff.js";
 export { createService, removeService, scaleService, updateService } from "./changes.js";
 export { Orchestrator, type OrchestratorOptions } from "./controller.js";
 export { planService, type ServicePlan, type ServiceSnapshot } from "./plan.js";
