@@ -71,11 +71,14 @@ test("a spec with a name and an image gets every default", () => {
           affinities: [],
           strategy: PlacementStrategy.UNSPECIFIED,
         },
+        priority: 0,
       },
       ports: [],
       update: updateDefaults,
       rollback: updateDefaults,
       drainTimeoutMs: 5000,
+      dependsOn: [],
+      autoscale: undefined,
     },
   });
 });

@@ -2,30 +2,24 @@
 // Checking a checked spec changes nothing.
 
 import type {
-  PortSpec,
   RestartPolicy as RestartMessage,
   ServiceSpec as ServiceMessage,
-  UpdateConfig as UpdateMessage,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { formatDurationMs, type Violation } from "../../lib/mod.js";
-import {
-  PlacementStrategy,
-  FailureAction,
-  type Placement,
-  Protocol,
-  PublishMode,
-  RestartCondition,
-  type RestartPolicy,
-  type ServiceSpec,
-  type UpdateConfig,
-  UpdateOrder,
-} from "../../proto/mod.js";
-import { parseConstraint } from "./constraint.js";
-import { checkContainer, checkResources } from "./container.js";
+import type { Violation } from "../../lib/mod.js";
+import { FailureAction, RestartCondition, type RestartPolicy, type ServiceSpec } from "../../proto/mod.js";
+import { checkAutoscale, checkTargets } from "./autoscale.js";
+import { checkContainer } from "./container.js";
 import { checkLabels } from "./labels.js";
 import { limits } from "./limits.js";
+import { checkMode, isJob } from "./mode.js";
+import { checkPlacement } from "./placement.js";
+import { checkPorts } from "./ports.js";
 import { Problems } from "./problems.js";
+import { checkResources } from "./resources.js";
+import { checkTogether } from "./together.js";
 import { specBytes } from "./template.js";
+import { checkUpdate } from "./update.js";
+import { words } from "./words.js";
 
 export type CheckedSpec = { spec: ServiceSpec } | { violations: Violation[] };
 
@@ -35,29 +29,42 @@ const namePattern = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 export function checkServiceSpec(message: ServiceMessage): CheckedSpec {
   const problems = new Problems();
   checkUnknown("spec", message, problems);
-  checkName(message.name, problems);
-  const replicas = message.mode?.$case === "replicated" ? message.mode.value.replicas : 1;
-  checkReplicas(replicas, problems);
+  checkName("name", message.name, problems);
+  const autoscale = checkAutoscale(message.autoscale, problems);
+  const mode = checkMode(message, autoscale, problems);
   const spec: ServiceSpec = {
     name: message.name,
     labels: checkLabels("labels", message.labels, problems),
-    mode: { $case: "replicated", value: { replicas } },
+    mode,
     task: {
       container: checkContainer(message.task?.container, problems),
       ...checkResources(message.task, problems),
-      restart: checkRestart(message.task?.restart, problems),
+      restart: checkRestart(message.task?.restart, isJob({ mode }), problems),
       placement: checkPlacement(message.task?.placement, problems),
-      priority: message.task?.priority ?? 0,
+      priority: problems.whole("priority", message.task?.priority, 0, -limits.priority, limits.priority),
     },
-    dependsOn: message.dependsOn,
-    autoscale: undefined,
     ports: checkPorts(message.ports, problems),
     update: checkUpdate("update", message.update, problems),
     rollback: checkUpdate("rollback", message.rollback, problems),
     drainTimeoutMs: problems.duration("drain_timeout", message.drainTimeoutMs, 5000, limits.drainMs),
+    dependsOn: checkDependsOn(message.name, message.dependsOn, problems),
+    ...(message.stopAfterDisconnectMs === undefined
+      ? {}
+      : {
+          stopAfterDisconnectMs: problems.duration(
+            "stop_after_disconnect",
+            message.stopAfterDisconnectMs,
+            60_000,
+            limits.durationMs,
+            limits.shortWaitMs,
+          ),
+        }),
+    autoscale,
   };
   if (spec.rollback.failureAction === FailureAction.ROLLBACK)
     problems.add("rollback.failure_action", "rollback", "must be pause or continue", "use pause");
+  checkTargets(autoscale, mode, spec.task, problems);
+  checkTogether(spec, problems);
   const bytes = specBytes(spec);
   if (bytes > limits.specBytes)
     problems.add(
@@ -69,7 +76,7 @@ export function checkServiceSpec(message: ServiceMessage): CheckedSpec {
   return problems.any ? { violations: problems.list() } : { spec };
 }
 
-function checkName(name: string, problems: Problems): void {
+function checkName(field: string, name: string, problems: Problems): void {
   if (namePattern.test(name)) return;
   const meant = name
     .toLowerCase()
@@ -77,143 +84,48 @@ function checkName(name: string, problems: Problems): void {
     .slice(0, limits.nameLength)
     .replace(/^-+|-+$/g, "");
   problems.add(
-    "name",
+    field,
     name,
     `must be 1 to ${limits.nameLength} lower-case letters, digits and -, beginning and ending with a letter or digit`,
     `write for example ${meant === "" ? "web" : meant}`,
   );
 }
 
-/** One rule for create, update and scale. */
-export function checkReplicas(replicas: number, problems: Problems): void {
-  problems.whole("replicas", replicas, 3, 0, limits.replicas);
+/** Cycles over several services are `findCycle`'s to see, which knows the others. */
+function checkDependsOn(name: string, names: readonly string[], problems: Problems): string[] {
+  if (!problems.fits("depends_on", names.length, limits.dependsOn, "services")) return [];
+  for (const [i, needed] of names.entries()) {
+    const field = `depends_on[${i}]`;
+    checkName(field, needed, problems);
+    const before = names.indexOf(needed);
+    if (before < i) problems.add(field, needed, `must be unique, depends_on[${before}] says it too`, "leave one out");
+    else if (needed === name)
+      problems.add(field, needed, "must not be the service itself, which would wait for ever", "leave it out");
+  }
+  return [...names];
 }
 
-function checkPorts(ports: readonly PortSpec[], problems: Problems): PortSpec[] {
-  if (!problems.fits("ports", ports.length, limits.ports, "ports")) return [];
-  const targets = new Map<string, number>();
-  const published = new Map<string, number>();
-  const names = new Map<string, number>();
-  const once = (seen: Map<string, number>, key: string, field: string, value: string | number, i: number) => {
-    const before = seen.get(key);
-    if (before !== undefined)
-      problems.add(field, value, `must be unique, ports[${before}] has it too`, "use another or leave one out");
-    seen.set(key, before ?? i);
-  };
-  return ports.map((port, i) => {
-    const field = `ports[${i}]`;
-    const protocol = port.protocol === Protocol.UNSPECIFIED ? Protocol.TCP : port.protocol;
-    problems.whole(`${field}.target`, port.targetPort, 80, 1, 65_535);
-    once(targets, `${port.targetPort}/${protocol}`, `${field}.target`, port.targetPort, i);
-    if (port.publishedPort !== 0) {
-      problems.whole(`${field}.published`, port.publishedPort, 8080, 1, 65_535);
-      if (limits.ownPorts.includes(port.publishedPort))
-        problems.add(
-          `${field}.published`,
-          port.publishedPort,
-          `must not be one of ${limits.ownPorts.join(", ")}, where Flotilla's own processes listen`,
-          "publish for example 8080",
-        );
-      once(published, `${port.publishedPort}/${protocol}`, `${field}.published`, port.publishedPort, i);
-    }
-    if (port.name !== "") {
-      if (
-        port.name.length > limits.portNameLength ||
-        !/^[a-z0-9]+(-[a-z0-9]+)*$/.test(port.name) ||
-        !/[a-z]/.test(port.name)
-      )
-        problems.add(
-          `${field}.name`,
-          port.name,
-          `must be 1 to ${limits.portNameLength} lower-case letters, digits and single -, with a letter`,
-          "write for example http",
-        );
-      once(names, port.name, `${field}.name`, port.name, i);
-    }
-    return {
-      protocol,
-      targetPort: port.targetPort,
-      publishedPort: port.publishedPort,
-      name: port.name,
-      mode: PublishMode.INGRESS,
-    };
-  });
-}
-
-function checkRestart(message: RestartMessage | undefined, problems: Problems): RestartPolicy {
-  const condition = message?.condition ?? RestartCondition.UNSPECIFIED;
+/** A job's task that ended well is done, and is not started again whatever is asked for. */
+function checkRestart(message: RestartMessage | undefined, job: boolean, problems: Problems): RestartPolicy {
+  const condition = problems.choice(
+    "restart.condition",
+    message?.condition ?? RestartCondition.UNSPECIFIED,
+    job ? RestartCondition.ON_FAILURE : RestartCondition.ANY,
+    words.restart,
+  );
+  if (job && condition === RestartCondition.ANY)
+    problems.add(
+      "restart.condition",
+      "any",
+      "must be none or on-failure for a job, whose tasks are done when they end well",
+      "use on-failure",
+    );
   return {
-    condition: condition === RestartCondition.UNSPECIFIED ? RestartCondition.ANY : condition,
+    condition,
     delayMs: problems.duration("restart.delay", message?.delayMs, 1000),
     maxAttempts: problems.whole("restart.max_attempts", message?.maxAttempts, 3, 0, limits.attempts),
     windowMs: problems.duration("restart.window", message?.windowMs, 120_000),
   };
-}
-
-function checkPlacement(message: Placement | undefined, problems: Problems): Placement {
-  const constraints = message?.constraints ?? [];
-  const maxReplicasPerNode = problems.whole(
-    "max_replicas_per_node",
-    message?.maxReplicasPerNode,
-    0,
-    0,
-    limits.maxReplicasPerNode,
-  );
-  if (!problems.fits("constraints", constraints.length, limits.constraints, "constraints"))
-    return {
-      constraints: [],
-      maxReplicasPerNode,
-      preferences: [],
-      affinities: [],
-      strategy: PlacementStrategy.UNSPECIFIED,
-    };
-  const seen = new Map<string, number>();
-  const texts = constraints.map((text, i) => {
-    const parsed = parseConstraint(text);
-    if ("rule" in parsed) {
-      problems.add(`constraints[${i}]`, text, parsed.rule, parsed.fix);
-      return text;
-    }
-    const before = seen.get(parsed.constraint.text);
-    if (before !== undefined)
-      problems.add(`constraints[${i}]`, text, `must be unique, constraints[${before}] says it too`, "leave one out");
-    seen.set(parsed.constraint.text, before ?? i);
-    return parsed.constraint.text;
-  });
-  return {
-    constraints: texts,
-    maxReplicasPerNode,
-    preferences: [],
-    affinities: [],
-    strategy: PlacementStrategy.UNSPECIFIED,
-  };
-}
-
-function checkUpdate(field: string, message: UpdateMessage | undefined, problems: Problems): UpdateConfig {
-  const order = message?.order ?? UpdateOrder.UNSPECIFIED;
-  const action = message?.failureAction ?? FailureAction.UNSPECIFIED;
-  const ratio = message?.maxFailureRatio ?? 0;
-  if (!(ratio >= 0 && ratio <= 1))
-    problems.add(`${field}.max_failure_ratio`, ratio, "must be a share from 0 to 1", "use for example 0.1");
-  const config: UpdateConfig = {
-    parallelism: problems.whole(`${field}.parallelism`, message?.parallelism, 1, 0, limits.parallelism),
-    delayMs: problems.duration(`${field}.delay`, message?.delayMs, 0),
-    order: order === UpdateOrder.UNSPECIFIED ? UpdateOrder.STOP_FIRST : order,
-    monitorMs: problems.duration(`${field}.monitor`, message?.monitorMs, 5000),
-    failureAction: action === FailureAction.UNSPECIFIED ? FailureAction.PAUSE : action,
-    maxFailureRatio: ratio,
-    minHealthyTimeMs: problems.duration(`${field}.min_healthy_time`, message?.minHealthyTimeMs, 1_000),
-    progressDeadlineMs: problems.duration(`${field}.progress_deadline`, message?.progressDeadlineMs, 600_000),
-  };
-  // A task that cannot count as good in time would fail every rollout.
-  if (config.progressDeadlineMs <= config.minHealthyTimeMs)
-    problems.add(
-      `${field}.progress_deadline`,
-      formatDurationMs(config.progressDeadlineMs),
-      `must be longer than ${field}.min_healthy_time (${formatDurationMs(config.minHealthyTimeMs)})`,
-      `use for example ${formatDurationMs(Math.min(config.minHealthyTimeMs + 600_000, limits.durationMs))}`,
-    );
-  return config;
 }
 
 /** A newer client may send fields that this manager does not know: dropping them would do less than was asked. */

@@ -1,24 +1,13 @@
 // What a container of the service is: checks, and defaults filled in.
 
-import {
-  type ContainerSpec,
-  type HealthCheck,
-  type Mount,
-  MountType,
-  PullPolicy,
-  type Resources,
-  type TaskSpec,
-} from "../../proto/mod.js";
-import type {
-  ContainerSpec as ContainerMessage,
-  TaskSpec as TaskMessage,
-} from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { formatBytes, formatNanoCpus } from "../../lib/mod.js";
+import { type ContainerSpec, type HealthCheck, type Mount, MountType, PullPolicy } from "../../proto/mod.js";
+import type { ContainerSpec as ContainerMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { parseImage } from "./image.js";
 import { checkLabels } from "./labels.js";
 import { limits } from "./limits.js";
 import type { Problems } from "./problems.js";
 import { closest } from "./suggest.js";
+import { words } from "./words.js";
 
 /** Variables that the agent sets in every container. */
 const reservedVariables = [
@@ -87,7 +76,7 @@ export function checkContainer(message: ContainerMessage | undefined, problems: 
     tty: container.tty,
     readOnly: container.readOnly,
     mounts: checkMounts(container.mounts, problems),
-    pullPolicy: container.pullPolicy === PullPolicy.UNSPECIFIED ? PullPolicy.MISSING : container.pullPolicy,
+    pullPolicy: problems.choice("pull_policy", container.pullPolicy, PullPolicy.MISSING, words.pull),
   };
 }
 
@@ -158,9 +147,14 @@ function checkSignal(signal: string, problems: Problems): string {
   return signal;
 }
 
+const isAbsent = (value: unknown): boolean => value === undefined;
+
 function checkHealthCheck(check: HealthCheck | undefined, problems: Problems): HealthCheck | undefined {
   if (check === undefined) return undefined;
   const { test } = check;
+  // One that says nothing is the image's own.
+  if (test.length === 0 && [check.intervalMs, check.timeoutMs, check.startPeriodMs, check.retries].every(isAbsent))
+    return undefined;
   const [form, ...words] = test;
   const example = 'write for example ["CMD-SHELL", "wget -q -O /dev/null http://127.0.0.1/ || exit 1"]';
   checkTexts("healthcheck.test", test, problems);
@@ -201,7 +195,7 @@ function checkMounts(mounts: readonly Mount[], problems: Problems): Mount[] {
   const targets = new Map<string, number>();
   return mounts.map((mount, i) => {
     const field = `mounts[${i}]`;
-    const type = mount.type === MountType.UNSPECIFIED ? MountType.VOLUME : mount.type;
+    const type = problems.choice(`${field}.type`, mount.type, MountType.VOLUME, words.mount);
     if (problems.text(`${field}.target`, mount.target, limits.pathLength)) {
       // /data and /data/ are one place.
       const target = mount.target.replace(/\/+/g, "/").replace(/(.)\/$/, "$1");
@@ -220,6 +214,7 @@ function checkMounts(mounts: readonly Mount[], problems: Problems): Mount[] {
       targets.set(target, before ?? i);
     }
     checkSource(`${field}.source`, type, mount.source, problems);
+    checkVolumeDriver(`${field}.volume_driver`, type, mount.volumeDriver, problems);
     return {
       type,
       source: mount.source,
@@ -228,6 +223,19 @@ function checkMounts(mounts: readonly Mount[], problems: Problems): Mount[] {
       volumeDriver: mount.volumeDriver,
     };
   });
+}
+
+function checkVolumeDriver(field: string, type: MountType, driver: string, problems: Problems): void {
+  if (driver === "") return;
+  if (type !== MountType.VOLUME)
+    problems.add(field, driver, "must be empty for what is not a volume", "leave it out, or use type=volume");
+  else if (driver.length > limits.volumeNameLength || !/^[a-zA-Z0-9][a-zA-Z0-9_.:/-]*$/.test(driver))
+    problems.add(
+      field,
+      driver,
+      "must be a volume driver's name: letters, digits, _ . : / and -, beginning with a letter or digit",
+      "write for example local",
+    );
 }
 
 function checkSource(field: string, type: MountType, source: string, problems: Problems): void {
@@ -248,46 +256,4 @@ function checkSource(field: string, type: MountType, source: string, problems: P
       "must be a volume's name: letters, digits, _ . and -, at least two, beginning with a letter or digit",
       source.startsWith("/") ? "use type=bind for a path of the host" : "write for example web-data",
     );
-}
-
-export function checkResources(
-  task: TaskMessage | undefined,
-  problems: Problems,
-): Pick<TaskSpec, "reservations" | "limits"> {
-  const of = (field: string, message: Resources | undefined): Resources => {
-    const { nanoCpus, memoryBytes } = message ?? { nanoCpus: 0, memoryBytes: 0 };
-    if (nanoCpus !== 0 && !(nanoCpus >= limits.nanoCpusMin && nanoCpus <= limits.nanoCpusMax))
-      problems.add(
-        `${field}.cpus`,
-        // All digits: rounded, what is too little would look like the 0 that is allowed.
-        String(nanoCpus / 1e9),
-        `must be from ${formatNanoCpus(limits.nanoCpusMin)} to ${formatNanoCpus(limits.nanoCpusMax)} cores, or 0 for none`,
-        "use for example 0.5",
-      );
-    if (memoryBytes !== 0 && !(memoryBytes >= limits.memoryBytesMin && memoryBytes <= limits.memoryBytesMax))
-      problems.add(
-        `${field}.memory`,
-        formatBytes(memoryBytes),
-        `must be from ${formatBytes(limits.memoryBytesMin)} to ${formatBytes(limits.memoryBytesMax)}, or 0 for none`,
-        "use for example 64m",
-      );
-    return { nanoCpus, memoryBytes, generic: message?.generic ?? {} };
-  };
-  const reservations = of("reservations", task?.reservations);
-  const limit = of("limits", task?.limits);
-  if (limit.nanoCpus > 0 && reservations.nanoCpus > limit.nanoCpus)
-    problems.add(
-      "reservations.cpus",
-      formatNanoCpus(reservations.nanoCpus),
-      `must not exceed the limit of ${formatNanoCpus(limit.nanoCpus)} cores`,
-      "raise the limit or reserve less",
-    );
-  if (limit.memoryBytes > 0 && reservations.memoryBytes > limit.memoryBytes)
-    problems.add(
-      "reservations.memory",
-      formatBytes(reservations.memoryBytes),
-      `must not exceed the limit of ${formatBytes(limit.memoryBytes)}`,
-      "raise the limit or reserve less",
-    );
-  return { reservations, limits: limit };
 }

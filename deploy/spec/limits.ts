@@ -32,6 +32,24 @@ export const limits = {
   imageLength: 512,
   constraints: 50,
   constraintLength: 512,
+  /** Levels of nested spreading; nodes are grouped once per level. */
+  preferences: 10,
+  affinities: 50,
+  /** Either way from 0. */
+  priority: 1000,
+  dependsOn: 50,
+  /** Kinds of countable things per spec. */
+  generics: 20,
+  genericNameLength: 63,
+  genericCount: 1_000_000,
+  /** Of the reservation: a container without a limit may use many times what it reserved. */
+  autoscalePercent: 1000,
+  autoscaleRequests: 1_000_000,
+  cronLength: 200,
+  /** Ended runs of either kind that a cron job keeps. */
+  keptRuns: 100,
+  /** Below this a manager's restart alone would stop tasks, or skip runs. */
+  shortWaitMs: 1000,
   maxReplicasPerNode: 10_000,
   attempts: 1000,
   retries: 1000,

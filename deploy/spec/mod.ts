@@ -1,4 +1,5 @@
-// deploy/spec: what a service spec may say. Checking and defaults, image references, constraints, template hashes.
+// deploy/spec: what a service spec may say. Checking and defaults, image references, constraints and affinities, cron
+// schedules, template hashes, differences.
 // Imports lib and proto; pure, and the same for the API, the CLI and the scheduler.
 
 export { type CheckedSpec, checkServiceSpec } from "./check.js";
@@ -25,7 +26,6 @@ export {
   parseConstraint,
 } from "./constraint.js";
 export { type Settings, settingsOf } from "./cluster.js";
-export { diffSpecs } from "./diff.js";
 export { type ImageReference, type ParsedImage, parseImage } from "./image.js";
 export { reservedLabelPrefix } from "./labels.js";
 export { limits } from "./limits.js";

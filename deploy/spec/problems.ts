@@ -47,16 +47,34 @@ export class Problems {
   }
 
   /** As `whole`, in milliseconds, told as durations. */
-  duration(field: string, value: number | undefined, fallback: number, maxMs: number = limits.durationMs): number {
+  duration(
+    field: string,
+    value: number | undefined,
+    fallback: number,
+    maxMs: number = limits.durationMs,
+    minMs = 0,
+  ): number {
     if (value === undefined) return fallback;
-    if (!Number.isInteger(value) || value < 0 || value > maxMs)
+    if (!Number.isInteger(value) || value < minMs || value > maxMs)
       this.add(
         field,
         Number.isFinite(value) && value >= 0 ? formatDurationMs(value) : value,
-        `must be a duration from 0s to ${formatDurationMs(maxMs)}`,
+        `must be a duration from ${formatDurationMs(minMs)} to ${formatDurationMs(maxMs)}`,
         `use for example ${formatDurationMs(fallback)}`,
       );
     return value;
+  }
+
+  /**
+   * One of the words that an enumeration has; `fallback` when it is not said. A newer client may send one that this
+   * manager does not know.
+   */
+  choice<T extends number>(field: string, value: number, fallback: T, words: ReadonlyMap<T, string>): T {
+    if (value === 0) return fallback;
+    for (const known of words.keys()) if (known === value) return known;
+    const names = [...words.values()].filter((name) => name !== "");
+    this.add(field, value, `must be one of ${names.join(", ")}`, `use ${words.get(fallback) || (names[0] ?? "")}`);
+    return fallback;
   }
 
   /** Whether a list has at most `max` entries; more is a problem, and its entries need no look. */

@@ -1,7 +1,7 @@
 // Which parts of a spec make tasks restart. Equal template hashes mean that a running task may stay as it is.
 
 import { createHash } from "node:crypto";
-import type { ServiceSpec } from "../../proto/mod.js";
+import { type PortSpec, PublishMode, type ServiceSpec } from "../../proto/mod.js";
 
 /** One text for equal values: keys sorted, absent keys left out, fields that this version does not know left out. */
 function canonical(value: unknown): string {
@@ -13,12 +13,21 @@ function canonical(value: unknown): string {
 }
 
 /**
- * The hash of what a task is: its spec without placement, and the ports that its container must expose. Scaling,
- * labels of the service, published ports, update settings and placement are not in it.
+ * What a container has of a port: the ambassadors publish from outside of it, and may change that; a port of the host
+ * itself is bound when the container is created.
+ */
+export function portTemplate({ protocol, targetPort, publishedPort, mode }: PortSpec): string {
+  return `${targetPort}/${protocol}${mode === PublishMode.HOST ? `@${publishedPort}` : ""}`;
+}
+
+/**
+ * The hash of what a task is: its container with mounts and their drivers, what it reserves and may use, how it is
+ * restarted, and its ports. Mode and replicas, automatic scaling, the service's labels, published ports, update
+ * settings, priority, placement, dependencies and stop_after_disconnect are not in it.
  */
 export function templateHash(spec: ServiceSpec): string {
-  const { placement: _, ...task } = spec.task;
-  const ports = spec.ports.map(({ protocol, targetPort }) => `${targetPort}/${protocol}`).sort();
+  const { placement: _, priority: __, ...task } = spec.task;
+  const ports = spec.ports.map(portTemplate).sort();
   return createHash("sha256").update(canonical({ task, ports })).digest("hex").slice(0, 32);
 }
 
@@ -27,7 +36,10 @@ export function equalSpecs(a: ServiceSpec, b: ServiceSpec): boolean {
   return canonical(a) === canonical(b);
 }
 
-/** Whether both would be placed on the same nodes. */
+/**
+ * Whether both would be placed alike: constraints, preferences, affinities, strategy and the most per node. Priority
+ * is no part of it: it says when a task gets a node, not which.
+ */
 export function equalPlacement(a: ServiceSpec, b: ServiceSpec): boolean {
   return canonical(a.task.placement) === canonical(b.task.placement);
 }
