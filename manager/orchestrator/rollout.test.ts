@@ -168,12 +168,7 @@ test("paused by the user: what was begun is finished, nothing else is; new and f
   world.scale(5);
   const victim = world.ready().find((task) => world.imageOf(task) === "one");
   if (victim === undefined) throw new Error("no task");
-  world.tasks.set(victim.meta.id, {
-    ...victim,
-    status: { ...victim.status, state: TaskState.FAILED, sinceMs: world.now },
-    readySinceMs: 0,
-    endedAtMs: world.now,
-  });
+  world.fail(victim.meta.id);
   world.run(30_000);
   expect(imagesOf(world)).toEqual(["one", "one", "one", "one", "two"]);
   world.resume();

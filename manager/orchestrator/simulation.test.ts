@@ -15,6 +15,7 @@ import {
 } from "../../proto/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import { makeSpec } from "../../test/kit/objects.js";
+import { checkAll } from "../../test/kit/service-checks.js";
 import { ServiceWorld } from "../../test/kit/service-world.js";
 
 function specWith(image: string, replicas: number, update: Partial<ServiceSpec["update"]> = {}): ServiceSpec {
@@ -24,16 +25,6 @@ function specWith(image: string, replicas: number, update: Partial<ServiceSpec["
     update: { ...spec.update, ...update },
     rollback: { ...spec.rollback, parallelism: update.parallelism ?? 1 },
   };
-}
-
-/** Invariant 4: at most one task per slot is meant to run, two while one replaces the other start-first. */
-function checkSlots(world: ServiceWorld): void {
-  for (const [slot, tasks] of world.live()) {
-    const running = tasks.filter(({ desiredState }) => desiredState === TaskState.RUNNING);
-    if (tasks.length > 2 || running.length > 2) throw new Error(`slot ${slot} has ${tasks.length} wanted tasks`);
-    if (running.length === 2 && !world.startedFirst)
-      throw new Error(`slot ${slot} has two tasks that are meant to run, though old ones stop first`);
-  }
 }
 
 const updates = fc.record({
@@ -57,20 +48,8 @@ test("a rolling update without trouble keeps enough replicas ready, adds no more
       fc.integer(),
       (update, replicas, startMs, stopMs, seed) => {
         const world = new ServiceWorld(specWith("one", replicas, update), { seed, startMs, stopMs });
-        world.startedFirst = update.order === UpdateOrder.START_FIRST;
         expect(world.run(60_000, () => world.converged())).toBe(true);
-        const most = update.parallelism === 0 ? replicas : update.parallelism;
-        world.check = () => {
-          checkSlots(world);
-          const unavailable = update.order === UpdateOrder.STOP_FIRST ? most : 0;
-          if (world.ready().length < replicas - unavailable)
-            throw new Error(`only ${world.ready().length} of ${replicas} are ready`);
-          const surge = update.order === UpdateOrder.START_FIRST ? most : 0;
-          const running = [...world.tasks.values()].filter(
-            (task) => task.desiredState === TaskState.RUNNING && !hasEnded(task),
-          );
-          if (running.length > replicas + surge) throw new Error(`${running.length} tasks are meant to run`);
-        };
+        world.check = checkAll(world);
         world.update(specWith("two", replicas, update));
         expect(world.run(replicas * 30_000, () => world.converged())).toBe(true);
         expect(world.ready().map((task) => world.imageOf(task))).toEqual(Array(replicas).fill("two"));
@@ -114,7 +93,6 @@ const actions: fc.Arbitrary<Action> = fc.oneof(
 function act(world: ServiceWorld, action: Action): void {
   switch (action.kind) {
     case "update":
-      if (action.update.order === UpdateOrder.START_FIRST) world.startedFirst = true;
       world.update(specWith(action.image, replicasOf(world.service.spec), action.update));
       return;
     case "scale":
@@ -145,8 +123,7 @@ test("whatever users, containers and nodes do, no invariant breaks, and all ends
   fc.assert(
     fc.property(fc.array(actions, { maxLength: 25 }), updates, fc.integer(), (script, update, seed) => {
       const world = new ServiceWorld(specWith("one", 4, update), { seed, images });
-      world.startedFirst = update.order === UpdateOrder.START_FIRST;
-      world.check = () => checkSlots(world);
+      world.check = checkAll(world);
       for (const action of script) act(world, action);
       for (const id of world.nodes.keys()) world.setNode(id, NodeAvailability.ACTIVE, NodeState.READY);
       const replicas = replicasOf(world.service.spec);

@@ -1,7 +1,7 @@
 // How a service gets a new revision and the rollout that brings it about. All pure: what is there goes in, what to
 // write comes out, and a refusal is a thrown ClusterError.
 
-import { equalPlacement, equalSpecs } from "../../deploy/spec/mod.js";
+import { equalPlacement, equalSpecs, isJob } from "../../deploy/spec/mod.js";
 import {
   replicasOf,
   type Revision,
@@ -9,6 +9,7 @@ import {
   RolloutState,
   type Service,
   type ServiceSpec,
+  type UpdateConfig,
 } from "../../proto/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import type { Step } from "./step.js";
@@ -56,6 +57,16 @@ export function newMeta({ now, id }: Making): {
  */
 export function stableRevision({ service, rollout }: ServiceParts): number {
   return isUnderWay(rollout) && !rollout.isRollback ? rollout.fromRevision : service.revision;
+}
+
+/**
+ * The settings of the change that is under way. A rollback goes by those of the revision that is being left, the last
+ * word on how to leave it; unless the service was changed since.
+ */
+export function configInForce({ service, revisions, rollout }: ServiceParts): UpdateConfig {
+  if (!isUnderWay(rollout) || !rollout.isRollback) return service.spec.update;
+  const left = service.revision === rollout.toRevision ? revisionNumbered(revisions, rollout.fromRevision) : undefined;
+  return (left?.spec ?? service.spec).rollback;
 }
 
 /** What to do with the service as it was asked, or nothing when that request was done before. */
@@ -106,8 +117,10 @@ export function advance(parts: ServiceParts, to: Advance, making: Making): Servi
     cause: to.cause,
     rollbackOf: to.rollbackOf,
   };
+  // A job has no tasks to replace one by one: a new revision is a new run.
   const stays =
-    current !== undefined && current.templateHash === to.templateHash && equalPlacement(current.spec, to.spec);
+    isJob(to.spec) ||
+    (current !== undefined && current.templateHash === to.templateHash && equalPlacement(current.spec, to.spec));
   let rollout: Rollout | undefined;
   if (!stays) {
     const isRollback = to.rollbackOf > 0;
@@ -157,6 +170,7 @@ export function advance(parts: ServiceParts, to: Advance, making: Making): Servi
  * was scaled apart from them since, its size answers to load and stays.
  */
 export function specToRepeat({ service, revisions }: ServiceParts, to: Revision): ServiceSpec {
+  if (to.spec.mode.$case !== "replicated") return to.spec;
   const scaledSince = revisions.some((revision) => {
     const previous = revisionNumbered(revisions, revision.number - 1);
     return revision.number > to.number && previous !== undefined && isScaling(previous.spec, revision.spec);
@@ -170,6 +184,7 @@ export function withReplicas(spec: ServiceSpec, replicas: number): ServiceSpec {
 
 /** Whether the number of replicas is all that differs. */
 function isScaling(before: ServiceSpec, after: ServiceSpec): boolean {
+  if (before.mode.$case !== "replicated" || after.mode.$case !== "replicated") return false;
   const replicas = replicasOf(after);
   return replicasOf(before) !== replicas && equalSpecs(withReplicas(before, replicas), after);
 }

@@ -4,6 +4,7 @@
 
 export {
   advance,
+  configInForce,
   doneBefore,
   isUnderWay,
   type Making,

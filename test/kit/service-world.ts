@@ -1,6 +1,7 @@
 // One service in a world of its own: its stored objects, nodes with a model of their agents, and a clock that only
 // moves when told. Drives the orchestrator's planner and the scheduler's placement without a store, and checks after
-// every single write what must always hold.
+// every single write what must always hold. A plan is only asked for when the controller would ask: after a write, or
+// at the time that the plan before named; between, it must be empty.
 
 import { type Rng, seededRng } from "../../lib/mod.js";
 import { hasEnded, isConverged, isReady, isWanted } from "../../deploy/strategy/mod.js";
@@ -9,6 +10,7 @@ import {
   planService,
   removeService,
   scaleService,
+  type ServicePlan,
   updateService,
 } from "../../manager/orchestrator/mod.js";
 import {
@@ -20,11 +22,9 @@ import {
   type ServiceParts,
   type Step,
 } from "../../manager/rollout/mod.js";
-import { applyStatus, orphan } from "../../manager/dispatcher/mod.js";
+import { orphan } from "../../manager/dispatcher/mod.js";
 import { place, Usage } from "../../manager/scheduler/mod.js";
 import {
-  ContainerHealth,
-  ContainerPhase,
   type Node,
   NodeAvailability,
   NodeState,
@@ -34,24 +34,24 @@ import {
   type ServiceSpec,
   type Task,
   TaskState,
-  type TaskStatus,
 } from "../../proto/mod.js";
 import { makeNode } from "./objects.js";
+import { type Behaviour, ModelAgents, type Pace } from "./service-agents.js";
 
-/** How the containers of one image behave. */
-export interface Behaviour {
-  /** rejects: the image cannot be pulled; exits: fails soon after its start; hangs: never gets ready. */
-  kind: "good" | "rejects" | "exits" | "crash-loops" | "hangs" | "completes";
-}
-
-export interface WorldOptions {
+/** How long things take: 500, 500 and 3000 ms when not given. */
+export interface WorldOptions extends Partial<Pace> {
   seed?: number;
   nodes?: number;
   /** By image; an image that is not named is good. */
-  images?: Record<string, Behaviour["kind"]>;
-  /** How long a container takes from its start to ready, and from the stop signal to its end. */
-  startMs?: number;
-  stopMs?: number;
+  images?: Record<string, Behaviour>;
+  /** A leader dies after each write; the next one plans from what is stored, and agents go on between the two. */
+  leadersDie?: boolean;
+}
+
+/** A write of the planner or of a user's change. */
+export interface Write {
+  before: Task | undefined;
+  after: Task | undefined;
 }
 
 const tickMs = 250;
@@ -65,23 +65,23 @@ export class ServiceWorld {
   readonly nodes = new Map<string, Node>();
   /** The service was removed and is gone. */
   gone = false;
-  readonly images: Record<string, Behaviour["kind"]>;
-  startMs: number;
-  stopMs: number;
-  /** Whether two tasks of a slot may be meant to run: once any update was start-first. */
-  startedFirst = false;
-  /** Called after every write. */
-  check: () => void = () => undefined;
+  readonly images: Record<string, Behaviour>;
+  readonly pace: Pace;
+  /** Called after every write of the planner; a write of another table than tasks has neither task. */
+  check: (write: Write) => void = () => undefined;
   wakeAtMs: number | undefined;
   readonly #rng: Rng;
-  /** When each task's container was started or told to stop, by the model. */
-  readonly #since = new Map<string, { state: TaskState; stopping: boolean; atMs: number }>();
+  readonly #agents = new ModelAgents();
+  readonly #leadersDie: boolean;
+  /** Something was written since the last plan. */
+  #dirty = true;
 
   constructor(spec: ServiceSpec, options: WorldOptions = {}) {
     this.#rng = seededRng(options.seed ?? 1);
     this.images = { ...options.images };
-    this.startMs = options.startMs ?? 500;
-    this.stopMs = options.stopMs ?? 500;
+    const { startMs = 500, stopMs = 500, sickAfterMs = 3000 } = options;
+    this.pace = { startMs, stopMs, sickAfterMs };
+    this.#leadersDie = options.leadersDie ?? false;
     for (let i = 1; i <= (options.nodes ?? 3); i += 1) this.nodes.set(`h${i}`, makeNode(`h${i}`));
     const change = createService({ spec, vip: "10.127.0.1", requestId: "", existing: undefined }, this.making);
     this.service = change.service;
@@ -126,7 +126,33 @@ export class ServiceWorld {
   setNode(id: string, availability: NodeAvailability, state: NodeState): void {
     const node = this.nodes.get(id);
     if (node === undefined) throw new Error(`no node ${id}`);
-    this.nodes.set(id, { ...node, spec: { ...node.spec, availability }, status: { ...node.status, state } });
+    const since = availability === node.spec.availability ? node.spec.availabilitySinceMs : this.now;
+    this.nodes.set(id, {
+      ...node,
+      spec: { ...node.spec, availability, availabilitySinceMs: since },
+      status: { ...node.status, state, lastSeenAtMs: state === NodeState.READY ? 0 : this.now, sinceMs: this.now },
+    });
+    this.#dirty = true;
+  }
+  /** A node that was not there before, or a forgotten one again. */
+  join(id: string, changes: Partial<Node> = {}): void {
+    this.nodes.set(id, makeNode(id, changes));
+    this.#dirty = true;
+  }
+  /** The node is gone and removed from the cluster. */
+  forget(id: string): void {
+    this.nodes.delete(id);
+    this.#dirty = true;
+  }
+  /** As rebalancing and preemption ask. */
+  askToLeave(taskId: string, startFirst: boolean): void {
+    this.#put({ ...this.#task(taskId), leave: { reason: "asked", atMs: this.now, startFirst } });
+  }
+  /** The container ends by itself, and the agent gives it up. */
+  fail(taskId: string): void {
+    const task = this.#task(taskId);
+    const status = { ...task.status, state: TaskState.FAILED, sinceMs: this.now, error: "killed" };
+    this.#put({ ...task, status, readySinceMs: 0, endedAtMs: this.now });
   }
 
   /** The wanted tasks that have not ended, by slot. */
@@ -146,30 +172,50 @@ export class ServiceWorld {
   }
 
   converged(): boolean {
-    return !this.gone && isConverged({ ...this.parts, tasks: this.tasks.values() }).converged;
+    return (
+      !this.gone && isConverged({ ...this.parts, tasks: this.tasks.values(), nodes: this.nodes.values() }).converged
+    );
   }
 
   /** Plans and writes until nothing is left to do; `cut` writes only that many steps of each plan. */
-  plan(cut = Number.POSITIVE_INFINITY): number {
+  plan(cut?: number): number {
+    // The test may have changed something by itself.
+    this.#dirty = true;
+    return this.#plan(cut);
+  }
+
+  #plan(cut = this.#leadersDie ? 1 : Number.POSITIVE_INFINITY): number {
     for (let rounds = 0; rounds < 1000; rounds += 1) {
       if (this.gone) return rounds;
-      const { steps, wakeAtMs } = planService(
-        {
-          ...this.parts,
-          tasks: [...this.tasks.values()],
-          rollouts: [...this.rollouts.values()],
-          node: (id) => this.nodes.get(id),
-        },
-        this.making,
-      );
-      this.wakeAtMs = wakeAtMs;
+      const { steps, wakeAtMs } = this.#planned();
+      if (!this.#dirty && (this.wakeAtMs === undefined || this.now < this.wakeAtMs)) {
+        if (steps.length > 0) throw new Error(`there is something to do, but nobody would have looked: ${told(steps)}`);
+        return rounds;
+      }
       if (wakeAtMs !== undefined && wakeAtMs <= this.now) throw new Error("the plan asks to be woken in the past");
+      this.wakeAtMs = wakeAtMs;
+      this.#dirty = false;
       if (steps.length === 0) return rounds;
-      // What undoes a rollout is few steps, and always written as one.
+      // What begins or undoes something is few steps, and always written as one.
       const whole = steps.some(({ table }) => table === "revisions");
       this.apply(whole ? steps : steps.slice(0, cut));
+      if (!this.#leadersDie) continue;
+      if (this.#rng.next() < 0.3) this.schedule();
+      if (this.#rng.next() < 0.3) this.agents();
     }
-    throw new Error("the plan never gets empty");
+    throw new Error(`the plan never gets empty: ${told(this.#planned().steps)}`);
+  }
+
+  #planned(): ServicePlan {
+    return planService(
+      {
+        ...this.parts,
+        tasks: [...this.tasks.values()],
+        rollouts: [...this.rollouts.values()],
+        node: (id) => this.nodes.get(id),
+      },
+      this.making,
+    );
   }
 
   schedule(): void {
@@ -202,17 +248,21 @@ export class ServiceWorld {
       const node = this.nodes.get(task.nodeId);
       if (node === undefined || hasEnded(task)) continue;
       if (node.status.state === NodeState.DOWN) this.#put(orphan(task, this.now));
-      else if (node.status.state === NodeState.READY) this.#agent(task);
+      else if (node.status.state === NodeState.READY) {
+        const after = this.#agents.act(task, this.images[this.imageOf(task)] ?? "good", this.pace, this.now);
+        if (after !== undefined) this.#put(after);
+      }
     }
   }
 
   /** Plans, places and lets agents work for a while. */
   run(ms: number, until: () => boolean = () => false): boolean {
     const endMs = this.now + ms;
+    this.#dirty = true;
     for (;;) {
-      this.plan();
+      this.#plan();
       this.schedule();
-      this.plan();
+      this.#plan();
       if (until()) return true;
       if (this.now >= endMs) return false;
       this.now += tickMs;
@@ -222,8 +272,10 @@ export class ServiceWorld {
 
   apply(steps: readonly Step[]): void {
     for (const step of steps) {
+      const id = step.do === "remove" ? step.id : step.object.meta.id;
+      const before = this.tasks.get(id);
       this.#write(step);
-      this.check();
+      this.check({ before, after: this.tasks.get(id) });
     }
   }
 
@@ -232,6 +284,7 @@ export class ServiceWorld {
   }
 
   #write(step: Step): void {
+    this.#dirty = true;
     const table: Map<string, unknown> | undefined = {
       tasks: this.tasks,
       revisions: this.revisions,
@@ -253,6 +306,7 @@ export class ServiceWorld {
     else table.set(id, step.object);
   }
 
+  /** Invariant 3 is checked here, whoever writes. */
   #put(task: Task): void {
     const before = this.tasks.get(task.meta.id);
     if (before !== undefined) {
@@ -260,6 +314,7 @@ export class ServiceWorld {
       if (task.desiredState < before.desiredState) throw new Error("a desired state goes backwards");
       if (before.nodeId !== "" && task.nodeId !== before.nodeId) throw new Error("a task moves to another node");
     }
+    this.#dirty = true;
     this.tasks.set(task.meta.id, task);
   }
 
@@ -268,73 +323,11 @@ export class ServiceWorld {
     if (task === undefined) throw new Error(`no task ${id}`);
     return task;
   }
+}
 
-  #agent(task: Task): void {
-    const { state } = task.status;
-    const stopping = task.desiredState >= TaskState.SHUTDOWN;
-    const seen = this.#since.get(task.meta.id);
-    if (seen === undefined || seen.state !== state || seen.stopping !== stopping)
-      this.#since.set(task.meta.id, { state, stopping, atMs: this.now });
-    const elapsedMs = this.now - (this.#since.get(task.meta.id)?.atMs ?? this.now);
-    if (stopping) {
-      if (state < TaskState.STARTING || elapsedMs >= this.stopMs) this.#report(task, TaskState.SHUTDOWN, {});
-      return;
-    }
-    const kind = this.images[this.imageOf(task)] ?? "good";
-    const { container } = task.status;
-    if (state < TaskState.PREPARING) this.#report(task, TaskState.PREPARING, {});
-    else if (state === TaskState.PREPARING)
-      this.#report(task, kind === "rejects" ? TaskState.REJECTED : TaskState.READY, { error: "no such image" });
-    else if (state === TaskState.READY && task.desiredState === TaskState.RUNNING)
-      this.#report(task, TaskState.STARTING, { attempt: 1 });
-    else if (state === TaskState.STARTING && elapsedMs >= this.startMs && kind !== "hangs") {
-      if (kind === "exits") this.#report(task, TaskState.FAILED, { attempt: 1, exitCode: 1 });
-      else this.#report(task, TaskState.RUNNING, { attempt: 1, ready: true });
-    } else if (state === TaskState.RUNNING && kind === "completes" && elapsedMs >= 1000)
-      this.#report(task, TaskState.COMPLETE, { attempt: 1, exitCode: 0 });
-    else if (state === TaskState.RUNNING && kind === "crash-loops" && elapsedMs >= 1000) {
-      const attempt = (container?.attempt ?? 1) + 1;
-      if (attempt > 4) this.#report(task, TaskState.FAILED, { attempt: 4, exitCode: 1 });
-      else this.#report(task, TaskState.RUNNING, { attempt, ready: container?.ready !== true, exitCode: 1 });
-    }
-  }
-
-  #report(
-    task: Task,
-    state: TaskState,
-    {
-      attempt,
-      ready = false,
-      exitCode,
-      error = "",
-    }: { attempt?: number; ready?: boolean; exitCode?: number; error?: string },
-  ): void {
-    const failed = state === TaskState.FAILED || state === TaskState.REJECTED;
-    const status: TaskStatus = {
-      state,
-      sinceMs: this.now,
-      message: "",
-      error: failed ? error : "",
-      container:
-        attempt === undefined
-          ? task.status.container
-          : {
-              id: task.meta.id,
-              attempt,
-              phase: ready ? ContainerPhase.RUNNING : ContainerPhase.BACKING_OFF,
-              nextAttemptAtMs: 0,
-              health: ContainerHealth.NONE,
-              ready,
-              address: "10.128.1.2",
-              hostPorts: [],
-              ...(exitCode === undefined ? {} : { exitCode }),
-              oomKilled: false,
-              startedAtMs: this.now - (task.status.container === undefined ? 0 : 1000),
-            },
-    };
-    if (status.container !== undefined && state === TaskState.STARTING)
-      status.container = { ...status.container, phase: ContainerPhase.RUNNING };
-    const after = applyStatus(task, status, this.now);
-    if (after !== undefined) this.#put(after);
-  }
+/** "put tasks 4f…, create tasks 07…". */
+function told(steps: readonly Step[]): string {
+  return steps
+    .map((step) => `${step.do} ${step.table} ${step.do === "remove" ? step.id : step.object.meta.id}`)
+    .join(", ");
 }
