@@ -139,7 +139,9 @@ function dependencies(view: View, { dependsOn }: ServiceSpec): string[] {
     const service = view.serviceByName(name);
     if (service === undefined)
       return [`depends_on[${i}]: there is no service ${name} yet; tasks wait until it is ready`];
-    return serviceState(view, service).converged ? [] : [`depends_on[${i}]: service ${name} is not ready; tasks wait for it`];
+    return serviceState(view, service).converged
+      ? []
+      : [`depends_on[${i}]: service ${name} is not ready; tasks wait for it`];
   });
 }
 

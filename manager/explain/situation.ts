@@ -20,6 +20,10 @@ import { isUnderWay } from "../rollout/mod.js";
 import type { Scene } from "./explain.js";
 import { exitOf, hostnameOf, span } from "./words.js";
 
+/** Longer than this, something may be wrong. */
+const slowAcceptMs = 10_000;
+const slowPullMs = 60_000;
+
 export interface Situation {
   summary: string;
   advice: string[];
@@ -57,29 +61,24 @@ function ended(known: Known): Situation | undefined {
   if (state < TaskState.COMPLETE) return undefined;
   const when = `${span(known.now - (task.endedAtMs || sinceMs))} ago`;
   const after = successor(known);
-  switch (state) {
-    case TaskState.COMPLETE:
-      return said(`It ended by itself with success ${when}${after}.`);
-    case TaskState.SHUTDOWN:
-      return said(`It was stopped ${when}: ${whyStopped(known)}${after}.`);
-    case TaskState.ORPHANED:
-      return said(
-        `Its node${host === "" ? "" : ` ${host}`} was lost ${when}, and nobody knows what became of it${after}.`,
-        ...(host === "" ? [] : [`see: flotilla node inspect ${host}`]),
-      );
-    case TaskState.REJECTED:
-      return said(
-        `Its node ${host} could not start it: ${reason(task)}${after}.`,
-        ...adviceOnError(task, name),
-        `with another spec: flotilla service update ${name}`,
-      );
-    default:
-      return said(
-        `It failed ${when}: ${reason(task)}${after}.`,
-        ...adviceOnError(task, name),
-        `what it said: flotilla service logs ${name}`,
-      );
-  }
+  if (state === TaskState.COMPLETE) return said(`It ended by itself with success ${when}${after}.`);
+  if (state === TaskState.SHUTDOWN) return said(`It was stopped ${when}: ${whyStopped(known)}${after}.`);
+  if (state === TaskState.ORPHANED)
+    return said(
+      `Its node${host === "" ? "" : ` ${host}`} was lost ${when}, and nobody knows what became of it${after}.`,
+      ...(host === "" ? [] : [`see: flotilla node inspect ${host}`]),
+    );
+  if (state === TaskState.REJECTED)
+    return said(
+      `Its node ${host} could not start it: ${reason(task)}${after}.`,
+      ...adviceOnError(task, name),
+      `with another spec: flotilla service update ${name}`,
+    );
+  return said(
+    `It failed ${when}: ${reason(task)}${after}.`,
+    ...adviceOnError(task, name),
+    `what it said: flotilla service logs ${name}`,
+  );
 }
 
 /** What its slot does since, as the end of a sentence. */
@@ -128,7 +127,7 @@ function whyStopped({ task, others, service, node, rollout }: Known): string {
   return task.status.message === "" ? "it is not wanted any more" : task.status.message;
 }
 
-function unplaced({ task, node, view, name, now, service }: Known): Situation | undefined {
+function unplaced({ task, view, name, now, service }: Known): Situation | undefined {
   if (task.nodeId !== "") return undefined;
   const since = span(now - task.meta.createdAtMs);
   if (task.onlyNodeId !== "") {
@@ -164,7 +163,6 @@ function unplaced({ task, node, view, name, now, service }: Known): Situation | 
   if (/port/.test(message)) advice.push("ports of mode=host can be had once per node: use mode=ingress or fewer tasks");
   if (service !== undefined && service.waitingFor !== "") advice.push(`it also waits for: ${service.waitingFor}`);
   if (advice.length === 0) advice.push(`see what it asks for: flotilla service inspect ${name}`);
-  void node;
   return said(`It waits since ${since} for a node: ${message}.`, ...advice);
 }
 
@@ -201,57 +199,57 @@ function outOfTouch({ task, node, host, view, now, service }: Known): Situation 
 }
 
 /** On its way to its container. */
-function starting({ task, others, host, now, node, name }: Known): Situation | undefined {
+function starting(known: Known): Situation | undefined {
+  const { task, others, host, now } = known;
   const { state, sinceMs, message, container } = task.status;
   const since = span(now - sinceMs);
-  switch (state) {
-    case TaskState.ASSIGNED:
-    case TaskState.NEW:
-    case TaskState.PENDING:
-      return said(
-        `It was given to ${host} ${since} ago, whose agent has yet to accept it.`,
-        ...(now - sinceMs > 10_000 ? [`see whether the agent is well: flotilla node inspect ${host}`] : []),
-      );
-    case TaskState.ACCEPTED:
-    case TaskState.PREPARING:
-      return said(
-        `${host} prepares it since ${since}${message === "" ? "" : `: ${message}`}.`,
-        ...(now - sinceMs > 60_000
-          ? ["large images take long: flotilla image prefetch, or a registry that is nearer"]
-          : []),
-      );
-    case TaskState.READY: {
-      if (task.desiredState >= TaskState.RUNNING) return said(`It is prepared on ${host} and about to start.`);
-      const before = others.find((other) => other.nodeId !== "" && other.status.state < TaskState.COMPLETE);
-      return said(
-        `It is prepared on ${host}, and starts when ${before === undefined ? "its turn comes" : `${before.meta.id}, which it replaces, has stopped`}.`,
-      );
-    }
-    case TaskState.STARTING:
-      return said(
-        container?.health === ContainerHealth.STARTING
-          ? `Its container runs on ${host}, and its health check has yet to succeed, since ${since}.`
-          : `Its container is being started on ${host}, since ${since}.`,
-        ...(container?.phase === ContainerPhase.BACKING_OFF ? adviceOnError(task, name) : []),
-      );
-    default:
-      void node;
-      return undefined;
+  if (state >= TaskState.RUNNING) return undefined;
+  if (state <= TaskState.ASSIGNED)
+    return said(
+      `It was given to ${host} ${since} ago, whose agent has yet to accept it.`,
+      ...(now - sinceMs > slowAcceptMs ? [`see whether the agent is well: flotilla node inspect ${host}`] : []),
+    );
+  if (state <= TaskState.PREPARING)
+    return said(
+      `${host} prepares it since ${since}${message === "" ? "" : `: ${message}`}.`,
+      ...(now - sinceMs > slowPullMs
+        ? [`a large image takes long; what it waits for is in the agent's log on ${host}`]
+        : []),
+    );
+  if (state === TaskState.READY) {
+    if (task.desiredState >= TaskState.RUNNING) return said(`It is prepared on ${host} and about to start.`);
+    const before = others.find((other) => other.nodeId !== "" && other.status.state < TaskState.COMPLETE);
+    return said(
+      `It is prepared on ${host}, and starts when ${before === undefined ? "its turn comes" : `${before.meta.id}, which it replaces, has stopped`}.`,
+    );
   }
+  return (
+    backingOff(known) ??
+    said(
+      container?.health === ContainerHealth.STARTING
+        ? `Its container runs on ${host}, and its health check has yet to succeed, since ${since}.`
+        : `Its container is being started on ${host}, since ${since}.`,
+    )
+  );
+}
+
+function backingOff({ task, host, now, name }: Known): Situation | undefined {
+  const { container } = task.status;
+  if (container?.phase !== ContainerPhase.BACKING_OFF) return undefined;
+  const dueMs = container.nextAttemptAtMs;
+  return said(
+    `Its container ended on ${host}${exitOf(task, " with ")}; attempt ${container.attempt + 1} ${dueMs > now ? `in ${span(dueMs - now)}` : "is due"}.`,
+    ...adviceOnError(task, name),
+    `what it said: flotilla service logs ${name}`,
+  );
 }
 
 /** RUNNING on a node that is there: well or not, to stay or not. */
 function running(known: Known): Situation {
   const { task, host, now, name } = known;
   const { container } = task.status;
-  if (container?.phase === ContainerPhase.BACKING_OFF) {
-    const dueMs = container.nextAttemptAtMs;
-    return said(
-      `Its container ended on ${host}${exitOf(task, " with ")}; attempt ${container.attempt + 1} ${dueMs > now ? `in ${span(dueMs - now)}` : "is due"}.`,
-      ...adviceOnError(task, name),
-      `what it said: flotilla service logs ${name}`,
-    );
-  }
+  const failing = backingOff(known);
+  if (failing !== undefined) return failing;
   if (container?.health === ContainerHealth.UNHEALTHY)
     return said(
       `It runs on ${host}, but its health check fails: it gets no requests.`,

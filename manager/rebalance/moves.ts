@@ -27,8 +27,6 @@ export interface MovesInput {
   services: ReadonlyMap<string, Service>;
   specOf: PlaceInput["specOf"];
   tasksOfService: PlaceInput["tasksOfService"];
-  /** What the scheduler needs besides. */
-  place?: Omit<PlaceInput, "tasks" | "nodes" | "usage" | "specOf" | "tasksOfService" | "now">;
   /** Of services that say none. */
   strategy: typeof PlacementStrategy.SPREAD | typeof PlacementStrategy.BINPACK;
   now: number;
@@ -216,7 +214,6 @@ class Planner {
   #place(tasks: readonly Task[], nodes: readonly Node[]): { taskId: string; nodeId: string }[] {
     const { specOf, tasksOfService, now } = this.#input;
     return place({
-      ...this.#input.place,
       tasks: tasks.map((task) => ({ ...task, nodeId: "" })),
       nodes,
       usage: this.#usage,
