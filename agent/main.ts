@@ -16,7 +16,7 @@ import { DockerEngine, type Engine } from "./engine/mod.js";
 import { TaskLogs } from "./logs.js";
 import { ManagerKeeper } from "./manager/mod.js";
 import { type AgentOptions, checkOptions, splitHostPort } from "./options.js";
-import { AgentMetrics } from "./report/mod.js";
+import { AgentMetrics, UsageWatch } from "./report/mod.js";
 import { ManagerSession } from "./session/mod.js";
 import { productVersion } from "./version.js";
 import { type HostSettings, type Memory, StateFile, Supervisor, gatewayOf } from "./task/mod.js";
@@ -42,6 +42,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 
   const metrics: AgentMetrics = new AgentMetrics({
     tasks: () => supervisor.counts(),
+    usage: () => usage.samples,
     sessionUp: () => session.connected,
     ambassadorUp: () => steering.connected,
   });
@@ -97,6 +98,15 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     logs: new TaskLogs(engine, clock, (taskId) => supervisor.runner(taskId)),
   });
 
+  const usage = new UsageWatch({
+    engine,
+    clock,
+    log,
+    running: () => supervisor.running(),
+    requests: () => steering.requests(),
+    onUsage: (used) => session.reportUsage(used),
+  });
+
   const keeper = new ManagerKeeper({
     command: options.managerCommand,
     dataDir: options.dataDir,
@@ -122,7 +132,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   // Ends first: a stop that waits for its container's grace must not keep the agent.
   life.use(engine);
   supervisor.start();
-  const parts = [session.run(life.signal)];
+  const parts = [session.run(life.signal), usage.run(life.signal)];
   if (keepsAmbassador) parts.push(steering.run(life.signal));
   if (options.managerCommand.length > 0) parts.push(keeper.run(life.signal));
   await Promise.all(parts);
@@ -161,7 +171,7 @@ async function describe(engine: Engine, options: AgentOptions, agentVersion: str
     advertiseAddress: options.advertiseAddr,
     agentVersion,
     labels: { ...options.labels },
-    volumeDrivers: [],
+    volumeDrivers: info.volumeDrivers,
   };
 }
 

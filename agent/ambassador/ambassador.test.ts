@@ -59,7 +59,7 @@ class SmallAmbassador {
         call.on("error", () => undefined);
         call.on("data", (request: SteerRequest) => {
           this.requests.push(request);
-          call.write({ appliedSequence: request.sequence, drains: [], problems: [] });
+          call.write({ appliedSequence: request.sequence, drains: [], problems: [], carried: undefined });
         });
       },
     });
@@ -155,6 +155,7 @@ describe("steering", () => {
         appliedSequence: 1,
         drains: [{ taskId: "t1", activeConnections: active }],
         problems: [],
+        carried: undefined,
       });
     say(2);
     say(2);
@@ -167,6 +168,13 @@ describe("steering", () => {
     expect(steering.drains()).toEqual([["t1", 0]]);
     controller.abort(new Error("the test ended"));
     await running;
+    // What it carried comes in some messages only; the others do not unsay it.
+    const counts = [{ taskId: "t1", connections: 30 }];
+    ambassador.stream?.write({ appliedSequence: 1, drains: [], problems: [], carried: { overMs: 15_000, counts } });
+    await until("counted", () => steering.requests().get("t1") === 2_000);
+    say(1);
+    await until("told", () => drains.length === 3);
+    expect(steering.requests().get("t1")).toBe(2_000);
   });
 
   test("an end that comes while the ambassador is looked for is not missed", async () => {

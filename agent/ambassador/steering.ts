@@ -15,6 +15,7 @@ import {
 } from "../../lib/mod.js";
 import {
   AmbassadorClient,
+  type Carried,
   type HostConfig,
   type SteerRequest,
   type SteerResponse,
@@ -36,6 +37,8 @@ export interface SteeringOptions {
 /** Changes that come together go together. */
 const gatherMs = 2;
 const retry: Backoff = { firstMs: 200, maxMs: 5_000, jitter: 0.5 };
+/** The ambassador counts every 15 s: what it said longer ago than this is not so any more. */
+const requestsFreshMs = 40_000;
 /** A stream that held so long was a good one. */
 const goodMs = 10_000;
 
@@ -53,6 +56,7 @@ export class Steering {
   #known = false;
   #drains = new Map<string, number>();
   #problems: readonly string[] = [];
+  #requests: { milli: ReadonlyMap<string, number>; atMs: number } = { milli: new Map(), atMs: 0 };
   #connected = false;
   #wake: () => void = () => undefined;
 
@@ -72,6 +76,12 @@ export class Steering {
   /** What the ambassador can't do, as it last said. */
   get problems(): readonly string[] {
     return this.#problems;
+  }
+
+  /** Connections per second, times 1,000, that the ambassador gave to tasks lately. */
+  requests(): ReadonlyMap<string, number> {
+    const { milli, atMs } = this.#requests;
+    return this.#options.clock.monotonic() - atMs < requestsFreshMs ? milli : new Map();
   }
 
   configure(host: HostConfig): void {
@@ -154,11 +164,20 @@ export class Steering {
       for (const [taskId, active] of drains)
         if (this.#drains.get(taskId) !== active) this.#options.onDrain(taskId, active);
       this.#drains = drains;
+      if (response.carried !== undefined) this.#count(response.carried);
       if (response.problems.join("\n") === this.#problems.join("\n")) continue;
       this.#problems = response.problems;
       this.#options.log.warn({ problems: response.problems }, "listeners of the ambassador");
       this.#options.onProblems(response.problems);
     }
+  }
+
+  #count({ overMs, counts }: Carried): void {
+    if (overMs === 0) return;
+    const milli = new Map(
+      counts.map(({ taskId, connections }) => [taskId, Math.round((connections * 1_000_000) / overMs)]),
+    );
+    this.#requests = { milli, atMs: this.#options.clock.monotonic() };
   }
 
   /** Writes until the stream is over. Keeps only what differs, so that a slow ambassador costs no memory. */

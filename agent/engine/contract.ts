@@ -2,7 +2,7 @@
 // test/integration/engine.test.ts.
 
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ContainerHealth, Protocol, PublishMode, PullPolicy } from "../../proto/mod.js";
+import { ContainerHealth, MountType, Protocol, PublishMode, PullPolicy } from "../../proto/mod.js";
 import type { ContainerRequest, Engine, EngineEvent, EngineLogLine } from "./engine.js";
 
 export interface Bench {
@@ -85,6 +85,7 @@ export function engineContract(name: string, open: () => Promise<Bench>): void {
       expect(info.apiVersion).toMatch(/^\d+\.\d+$/);
       expect(info.resources.nanoCpus).toBeGreaterThan(0);
       expect(info.resources.memoryBytes).toBeGreaterThan(0);
+      expect(info.volumeDrivers).toContain("local");
       expect(await bench.engine.epoch()).toBe(await bench.engine.epoch());
     });
 
@@ -129,6 +130,47 @@ export function engineContract(name: string, open: () => Promise<Bench>): void {
       await expect(engine.inspect(id)).rejects.toMatchObject({ code: "not_found" });
       await engine.remove(id);
       await engine.stop(id, 1_000);
+    });
+
+    test("a port of mode host is published as itself, and taken for any other container", async () => {
+      const { engine } = bench;
+      const ports = [
+        { protocol: Protocol.TCP, targetPort: 80, publishedPort: 20_080, name: "", mode: PublishMode.HOST },
+        { protocol: Protocol.TCP, targetPort: 81, publishedPort: 20_081, name: "", mode: PublishMode.INGRESS },
+      ];
+      const id = await run("sleep 1000", { ports });
+      const { hostPorts } = await engine.inspect(id);
+      expect(hostPorts).toMatchObject([{ targetPort: 80, hostPort: 20_080 }, { targetPort: 81 }]);
+      expect(hostPorts[1]?.hostPort).not.toBe(20_081);
+      const { id: other } = await engine.create(request("sleep 1000", { ports }));
+      await expect(engine.start(other)).rejects.toThrow(/20080.*port is already allocated/);
+      await engine.stop(id, 0);
+      await engine.start(other);
+      await engine.remove(other);
+    });
+
+    test("a volume's driver is asked for by name", async () => {
+      const volume = (volumeDriver: string) => {
+        const { spec } = request("sleep 1000");
+        const mount = { type: MountType.VOLUME, source: "contract", target: "/data", readOnly: false, volumeDriver };
+        return { spec: { ...spec, mounts: [mount] } };
+      };
+      await run("sleep 1000", volume("local"));
+      await expect(run("sleep 1000", volume("nosuchdriver"))).rejects.toThrow(/nosuchdriver/);
+    });
+
+    test("what a container uses is known while it runs", async () => {
+      const { engine } = bench;
+      const id = await run("sleep 1000");
+      for (let i = 0; i < 2; i += 1) {
+        const use = await engine.use(id);
+        expect(use?.cpuNs).toBeGreaterThan(0);
+        expect(use?.memoryBytes).toBeGreaterThan(0);
+      }
+      await engine.stop(id, 0);
+      expect(await engine.use(id)).toBeUndefined();
+      await engine.remove(id);
+      await expect(engine.use(id)).rejects.toMatchObject({ code: "not_found" });
     });
 
     test("an exit code is kept, and a new run is told from the old one by its start", async () => {

@@ -13,6 +13,8 @@ export interface EngineInfo {
   /** Of the whole host. */
   resources: Resources;
   labels: Record<string, string>;
+  /** Drivers that its volumes may have, "local" among them. */
+  volumeDrivers: string[];
 }
 
 export interface ContainerRequest {
@@ -25,7 +27,10 @@ export interface ContainerRequest {
   networkId: string;
   /** Name servers and search domain of the container. */
   dns: { servers: string[]; search: string[] };
-  /** Ports to publish on `hostAddress`, on free host ports that the engine picks. */
+  /**
+   * Ports to publish: those of mode host on all addresses, on their published port if they have one; the others on
+   * `hostAddress`, on free host ports that the engine picks.
+   */
   ports: PortSpec[];
   hostAddress: string;
 }
@@ -48,6 +53,14 @@ export interface ContainerState {
   /** On the network it was attached to; empty when it is not running. */
   address: string;
   hostPorts: HostPort[];
+}
+
+/** What a container uses; undefined is what this host does not tell. */
+export interface ContainerUse {
+  /** Processor time since its groups were made, which may be at each start. */
+  cpuNs: number | undefined;
+  /** Without the page cache. */
+  memoryBytes: number | undefined;
 }
 
 export interface EngineLogLine {
@@ -99,6 +112,8 @@ export interface Engine extends AsyncDisposable {
   /** Removes it whatever its state, with its anonymous volumes; success when it is gone already. */
   remove(id: string): Promise<void>;
   inspect(id: string): Promise<ContainerState>;
+  /** What it uses now; undefined when it does not run. Cheap enough to be asked of every container every few seconds. */
+  use(id: string): Promise<ContainerUse | undefined>;
   /** All containers with these labels, whatever their state. */
   list(labels: Record<string, string>): Promise<ContainerState[]>;
   /**

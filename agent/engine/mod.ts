@@ -2,6 +2,7 @@
 export type {
   ContainerRequest,
   ContainerState,
+  ContainerUse,
   Engine,
   EngineEvent,
   EngineInfo,

@@ -2,6 +2,7 @@
 
 import { Counter, Gauge, Histogram, Registry, collectDefaultMetrics } from "prom-client";
 import { TaskState } from "../../proto/mod.js";
+import type { UsageSample } from "./usage.js";
 
 export class AgentMetrics {
   readonly registry = new Registry();
@@ -10,7 +11,12 @@ export class AgentMetrics {
   readonly #restarts: Counter;
   #engineUp = false;
 
-  constructor(source: { tasks(): Map<TaskState, number>; sessionUp(): boolean; ambassadorUp(): boolean }) {
+  constructor(source: {
+    tasks(): Map<TaskState, number>;
+    usage(): readonly UsageSample[];
+    sessionUp(): boolean;
+    ambassadorUp(): boolean;
+  }) {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry });
     this.#calls = new Histogram({
@@ -41,6 +47,30 @@ export class AgentMetrics {
         for (const [state, count] of source.tasks()) tasks.set({ state: nameOf(state) }, count);
       },
     });
+    const perTask = (name: string, help: string, value: (sample: UsageSample) => number | undefined) => {
+      const gauge = new Gauge({
+        name,
+        help,
+        labelNames: ["service", "task"],
+        registers,
+        collect() {
+          this.reset();
+          for (const sample of source.usage()) {
+            const found = value(sample);
+            const { serviceName, taskId } = sample.task;
+            if (found !== undefined) gauge.set({ service: serviceName, task: taskId }, found);
+          }
+        },
+      });
+    };
+    perTask("flotilla_agent_task_cpu_cores", "Cores that a task used over the last 15 s.", ({ nanoCpus }) =>
+      nanoCpus === undefined ? undefined : nanoCpus / 1e9,
+    );
+    perTask(
+      "flotilla_agent_task_memory_bytes",
+      "Memory that a task used up to 15 s ago, without the page cache.",
+      ({ memoryBytes }) => memoryBytes,
+    );
     const engine: Gauge = new Gauge({
       name: "flotilla_agent_engine_up",
       help: "1 when the container engine answered the last call.",

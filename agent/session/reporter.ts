@@ -14,6 +14,7 @@ import {
 import type {
   DrainReport,
   TaskStatusUpdate,
+  TaskUsage,
   UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { TaskStatus } from "../../proto/mod.js";
@@ -33,6 +34,7 @@ export class Reporter {
   readonly #statuses = new Map<string, TaskStatus>();
   readonly #drains = new Map<string, number>();
   #problems: readonly string[] | undefined;
+  #usage: readonly TaskUsage[] | undefined;
   #wake: () => void = () => undefined;
 
   constructor(options: { clock: Clock; rng: Rng; log: Logger }) {
@@ -57,6 +59,12 @@ export class Reporter {
     this.#wake();
   }
 
+  /** Sent once, with whatever else there is: what was not taken is old by then. Takes the place of what was not sent yet. */
+  usage(usage: readonly TaskUsage[]): void {
+    this.#usage = usage;
+    this.#wake();
+  }
+
   /** Sends until the signal aborts; throws when the session is over. */
   async run(
     sessionId: string,
@@ -64,9 +72,15 @@ export class Reporter {
     signal: AbortSignal,
   ): Promise<void> {
     let failures = 0;
+    // Of before this session.
+    this.#usage = undefined;
     while (!signal.aborted) {
-      if (this.#statuses.size === 0 && this.#drains.size === 0 && this.#problems === undefined)
-        await this.#something(signal);
+      const isIdle =
+        this.#statuses.size === 0 &&
+        this.#drains.size === 0 &&
+        this.#problems === undefined &&
+        this.#usage === undefined;
+      if (isIdle) await this.#something(signal);
       await sleep(this.#clock, failures === 0 ? gatherMs : backoffMs(retry, failures, this.#rng), signal);
       const updates: TaskStatusUpdate[] = [...this.#statuses]
         .slice(0, updatesMax)
@@ -75,12 +89,16 @@ export class Reporter {
         .slice(0, updatesMax)
         .map(([taskId, activeConnections]) => ({ taskId, activeConnections }));
       const problems = this.#problems;
+      const usage = [...(this.#usage ?? [])];
+      this.#usage = undefined;
       try {
-        await send({ sessionId, updates, drains, usage: [], problems: problems && { texts: [...problems] } });
+        await send({ sessionId, updates, drains, usage, problems: problems && { texts: [...problems] } });
         failures = 0;
         this.#done(updates, drains, problems);
       } catch (failure) {
         if (sessionIsOver(failure)) throw failure;
+        // Nothing that must be told again.
+        if (updates.length === 0 && drains.length === 0 && problems === undefined) continue;
         failures += 1;
         this.#log.warn({ error: messageOf(failure), failures }, "statuses were not stored: sending them again");
         // Refused for what it says, not for the moment: the same again would block all that follow.

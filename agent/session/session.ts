@@ -19,6 +19,7 @@ import {
   AssignmentsKind,
   DispatcherClient,
   type SessionMessage,
+  type TaskUsage,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import type { Cluster, Node, NodeDescription, TaskStatus } from "../../proto/mod.js";
 import { messages, sessionIsOver, unary } from "./calls.js";
@@ -91,6 +92,11 @@ export class ManagerSession {
 
   reportDrain(taskId: string, activeConnections: number): void {
     this.#reporter.drain(taskId, activeConnections);
+  }
+
+  /** Best effort; without a session it is dropped. */
+  reportUsage(usage: readonly TaskUsage[]): void {
+    if (this.#connected) this.#reporter.usage(usage);
   }
 
   reportProblems(texts: readonly string[]): void {

@@ -3,7 +3,7 @@
 
 import { type Clock, type Logger, type Rng, ReconcileLoop, messageOf } from "../../lib/mod.js";
 import type { TaskAssignment } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import type { Cluster, Node, TaskState, TaskStatus } from "../../proto/mod.js";
+import { type Cluster, ContainerPhase, type Node, type TaskState, type TaskStatus } from "../../proto/mod.js";
 import type { ContainerState, Engine } from "../engine/mod.js";
 import { type HostSettings, gatewayOf, labels, networkName } from "./container.js";
 import { type TaskRecord, assignmentOf, newRecord, statusOf } from "./record.js";
@@ -145,6 +145,16 @@ export class Supervisor implements AsyncDisposable {
 
   runner(taskId: string): TaskRunner | undefined {
     return this.#runners.get(taskId);
+  }
+
+  /** Tasks whose containers run. */
+  running(): { taskId: string; serviceName: string; containerId: string }[] {
+    const running = [];
+    for (const [taskId, { record }] of this.#runners) {
+      if (record.phase !== ContainerPhase.RUNNING || record.containerId === "") continue;
+      running.push({ taskId, serviceName: record.assignment.task.serviceName, containerId: record.containerId });
+    }
+    return running;
   }
 
   counts(): Map<TaskState, number> {

@@ -7,12 +7,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ClientDuplexStream, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
 import { afterEach, describe, expect, it } from "vitest";
-import { type ClusterError, silentLogger, systemClock } from "../../lib/mod.js";
+import { type Clock, type ClusterError, silentLogger, systemClock } from "../../lib/mod.js";
 import {
   AmbassadorClient,
   type SteerRequest,
   type SteerResponse,
 } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
+import { FakeClock } from "../../test/kit/clock.js";
 import { sampleEndpoint, sampleHost, sampleRoute } from "../routes/samples.js";
 import { RouteTable, type RouteUpdate } from "../routes/mod.js";
 import { claimSocket } from "./instance.js";
@@ -39,13 +40,13 @@ const update = (of: Partial<SteerRequest> = {}): SteerRequest => ({
   ...of,
 });
 
-async function setUp() {
+async function setUp(clock: Clock = systemClock) {
   const socket = join(await folder(), "a.sock");
   const onDrain = new Set<() => void>();
-  const table = new RouteTable(systemClock, () => onDrain.forEach((fn) => fn()));
+  const table = new RouteTable(clock, () => onDrain.forEach((fn) => fn()));
   const problems: string[] = [];
   const steering = new Steering({
-    clock: systemClock,
+    clock,
     log: silentLogger,
     applied: () => undefined,
     ambassador: {
@@ -100,6 +101,22 @@ describe("steering", () => {
     // Many changes at once come back as one message with the last state.
     for (let i = 0; i < 100; i += 1) endpoint?.begin();
     expect(await next()).toMatchObject({ drains: [{ taskId: "t1", activeConnections: 100 }] });
+  });
+
+  it("says every 15 s what endpoints were given since the time before", async () => {
+    const clock = new FakeClock();
+    const { stream, table } = await setUp(clock);
+    const { call, next } = stream();
+    call.write(update());
+    expect(await next()).toMatchObject({ appliedSequence: 1, carried: undefined });
+    const [endpoint] = table.endpoints();
+    for (let i = 0; i < 3; i += 1) endpoint?.connected();
+    const told = next();
+    await clock.advance(15_000);
+    expect((await told).carried).toMatchObject({ overMs: 15_000, counts: [{ taskId: "t1", connections: 3 }] });
+    const again = next();
+    await clock.advance(15_000);
+    expect((await again).carried).toMatchObject({ overMs: 15_000, counts: [] });
   });
 
   it("belongs to the newest stream", async () => {

@@ -6,6 +6,7 @@ import { type Clock, type Logger, messageOf } from "../../lib/mod.js";
 import {
   type AmbassadorServer,
   AmbassadorService,
+  type Carried,
   type SteerRequest,
   type SteerResponse,
 } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
@@ -13,12 +14,18 @@ import type { RouteUpdate } from "../routes/mod.js";
 
 /** Changes within this time go back in one message. */
 const coalesceMs = 10;
+/** What endpoints were given is told so often. */
+const carriedEveryMs = 15_000;
 
 type Call = ServerDuplexStream<SteerRequest, SteerResponse>;
 
 /** What is steered. */
 export interface Steered {
-  readonly table: { readonly host: unknown; drains(): { taskId: string; activeConnections: number }[] };
+  readonly table: {
+    readonly host: unknown;
+    drains(): { taskId: string; activeConnections: number }[];
+    takeCarried(): Carried;
+  };
   apply(update: RouteUpdate): Promise<void>;
   problems(): string[];
   onDrain(fn: () => void): () => void;
@@ -59,6 +66,7 @@ export class Steering {
     let cancelTimer: (() => void) | undefined;
     let blocked = false;
     let owed = false;
+    let carried: Carried | undefined;
 
     const respond = () => {
       cancelTimer?.();
@@ -74,9 +82,18 @@ export class Steering {
         appliedSequence,
         drains: table.drains(),
         problems: this.#ambassador.problems(),
-        carried: [],
+        carried,
       });
+      carried = undefined;
     };
+    const count = () => {
+      cancelCount = this.#clock.after(carriedEveryMs, count);
+      // A reader that is slow has not even had the one before: what is counted meanwhile goes into the next.
+      if (first || blocked) return;
+      carried = this.#ambassador.table.takeCarried();
+      respond();
+    };
+    let cancelCount = this.#clock.after(carriedEveryMs, count);
     const soon = () => {
       if (!over && cancelTimer === undefined) cancelTimer = this.#clock.after(coalesceMs, respond);
     };
@@ -86,6 +103,7 @@ export class Steering {
       if (over) return;
       over = true;
       cancelTimer?.();
+      cancelCount();
       offDrain();
       offProblems();
       if (this.#end === end) this.#end = undefined;

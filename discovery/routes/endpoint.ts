@@ -20,6 +20,7 @@ export class EndpointState {
   /** Connections open or being opened. */
   #active = 0;
   #failures = 0;
+  #carried = 0;
   #failedAtMs = Number.NEGATIVE_INFINITY;
   readonly #onActive: (endpoint: EndpointState) => void;
 
@@ -53,6 +54,14 @@ export class EndpointState {
 
   connected(): void {
     this.#failures = 0;
+    this.#carried += 1;
+  }
+
+  /** Connections that it got since this was asked last. */
+  takeCarried(): number {
+    const carried = this.#carried;
+    this.#carried = 0;
+    return carried;
   }
 
   connectFailed(nowMs: number): void {

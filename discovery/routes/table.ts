@@ -65,6 +65,7 @@ export class RouteTable {
   readonly #parents = new Map<string, number>();
   /** Routes that cannot be used, and why. */
   readonly #refused = new Map<string, { readonly route: Route; readonly fault: string }>();
+  #carriedSinceMs: number;
   #host: HostView | undefined;
   #hostFaults: readonly string[] = [];
 
@@ -72,6 +73,7 @@ export class RouteTable {
   constructor(clock: Clock, onDrain: () => void) {
     this.#clock = clock;
     this.#onDrain = onDrain;
+    this.#carriedSinceMs = clock.monotonic();
   }
 
   /** Undefined until the first update: nothing is known yet. */
@@ -112,6 +114,20 @@ export class RouteTable {
       for (const endpoint of endpoints.values())
         if (endpoint.draining) drains.push({ taskId: endpoint.taskId, activeConnections: endpoint.active });
     return drains.sort((a, b) => (a.taskId < b.taskId ? -1 : 1));
+  }
+
+  /** What each endpoint was given since this was asked last; those with nothing are left out. For one reader. */
+  takeCarried(): { overMs: number; counts: { taskId: string; connections: number }[] } {
+    const nowMs = this.#clock.monotonic();
+    const overMs = Math.round(nowMs - this.#carriedSinceMs);
+    this.#carriedSinceMs = nowMs;
+    const counts: { taskId: string; connections: number }[] = [];
+    for (const { endpoints } of this.#entries.values())
+      for (const endpoint of endpoints.values()) {
+        const connections = endpoint.takeCarried();
+        if (connections > 0) counts.push({ taskId: endpoint.taskId, connections });
+      }
+    return { overMs, counts };
   }
 
   endpoints(): readonly EndpointState[] {

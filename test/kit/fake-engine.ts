@@ -5,13 +5,14 @@ import { BoundedStream, ClusterError } from "../../lib/mod.js";
 import type {
   ContainerRequest,
   ContainerState,
+  ContainerUse,
   Engine,
   EngineEvent,
   EngineInfo,
   EngineLogLine,
   LogRequest,
 } from "../../agent/engine/engine.js";
-import { ContainerHealth } from "../../proto/mod.js";
+import { ContainerHealth, MountType, PublishMode } from "../../proto/mod.js";
 
 type Operation = Exclude<keyof Engine, typeof Symbol.asyncDispose | "events" | "logs">;
 
@@ -21,6 +22,7 @@ interface FakeContainer {
   logs: EngineLogLine[];
   /** Signals ignored: only SIGKILL ends it. */
   stubborn: boolean;
+  use: ContainerUse;
 }
 
 interface Watcher {
@@ -83,6 +85,10 @@ export class FakeEngine implements Engine {
     this.#tell(container);
   }
 
+  setUse(id: string, use: ContainerUse): void {
+    this.#get(id).use = use;
+  }
+
   /** Somebody removes it behind the agent's back. */
   snatch(id: string): void {
     const container = this.#get(id);
@@ -98,6 +104,7 @@ export class FakeEngine implements Engine {
       request,
       logs: [],
       stubborn: false,
+      use: idle,
       state: { ...created(id, request), status: "running" },
     });
     return id;
@@ -122,6 +129,7 @@ export class FakeEngine implements Engine {
       architecture: "amd64",
       resources: { nanoCpus: 2e9, memoryBytes: 2 ** 33, generic: {} },
       labels: {},
+      volumeDrivers: ["local"],
     };
   }
 
@@ -158,8 +166,11 @@ export class FakeEngine implements Engine {
         throw new ClusterError("already_exists", `name ${request.name} is in use`, { details: { id: state.id } });
     if (!this.images.has(request.spec.image))
       throw new ClusterError("not_found", `No such image: ${request.spec.image}`);
+    for (const { type, volumeDriver } of request.spec.mounts)
+      if (type === MountType.VOLUME && !["", "local"].includes(volumeDriver))
+        throw new ClusterError("not_found", `error looking up volume plugin ${volumeDriver}: not found`);
     const id = this.#newId();
-    this.containers.set(id, { request, logs: [], stubborn: false, state: created(id, request) });
+    this.containers.set(id, { request, logs: [], stubborn: false, use: idle, state: created(id, request) });
     return { id };
   }
 
@@ -169,6 +180,14 @@ export class FakeEngine implements Engine {
     if (container.state.status === "running") return;
     const { request } = container;
     const before = container.state;
+    const wanted = new Set(request.ports.map(fixedPort).filter((port) => port !== 0));
+    for (const { hostPorts } of this.running())
+      for (const { hostPort } of hostPorts)
+        if (wanted.has(hostPort))
+          throw new ClusterError(
+            "failed_precondition",
+            `Bind for 0.0.0.0:${hostPort} failed: port is already allocated`,
+          );
     const hasCheck = request.spec.healthcheck !== undefined && request.spec.healthcheck.test[0] !== "NONE";
     container.state = {
       ...container.state,
@@ -181,7 +200,7 @@ export class FakeEngine implements Engine {
       hostPorts: request.ports.map((port, i) => ({
         protocol: port.protocol,
         targetPort: port.targetPort,
-        hostPort: 49_153 + this.#count * 10 + i,
+        hostPort: fixedPort(port) || 49_153 + this.#count * 10 + i,
       })),
     };
     try {
@@ -212,6 +231,12 @@ export class FakeEngine implements Engine {
   async inspect(id: string): Promise<ContainerState> {
     await this.#enter("inspect", id);
     return { ...this.#get(id).state };
+  }
+
+  async use(id: string): Promise<ContainerUse | undefined> {
+    await this.#enter("use", id);
+    const { state, use } = this.#get(id);
+    return state.status === "running" ? { ...use } : undefined;
   }
 
   async list(labels: Record<string, string>): Promise<ContainerState[]> {
@@ -330,6 +355,14 @@ export class FakeEngine implements Engine {
     }
     this.#end(container, 0);
   }
+}
+
+/** What a container that does nothing uses. */
+const idle: ContainerUse = { cpuNs: 1_000_000, memoryBytes: 1_000_000 };
+
+/** The host port that a port insists on; 0 when any will do. */
+function fixedPort({ mode, publishedPort }: ContainerRequest["ports"][number]): number {
+  return mode === PublishMode.HOST ? publishedPort : 0;
 }
 
 function logLine(atMs: number, text: string): EngineLogLine {

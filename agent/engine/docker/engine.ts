@@ -5,6 +5,7 @@ import { type Clock, ClusterError, type Logger, type Rng, backoffMs, messageOf, 
 import type {
   ContainerRequest,
   ContainerState,
+  ContainerUse,
   Engine,
   EngineEvent,
   EngineInfo,
@@ -20,6 +21,7 @@ import { jsonLines } from "./ndjson.js";
 import { Pulls } from "./pull.js";
 import { createBody } from "./spec.js";
 import { type InspectAnswer, containerState } from "./state.js";
+import { type Groups, type StatsAnswer, groupsOf, hostRoots, readUse, useOfStats } from "./use.js";
 
 export interface DockerOptions {
   /** As DOCKER_HOST: unix:///run/docker.sock. */
@@ -40,6 +42,8 @@ const removingPollMs = 200;
 const removingMs = 60_000;
 /** Measured with 10 starts on one engine of 2 cores: 3 take 2.0 s, 8 take 1.65 s, 12 and more 1.55 s, as docker run. */
 const mutationsAtOnce = 12;
+/** Containers whose groups are remembered; beyond it all are looked for anew. */
+const groupsMax = 10_000;
 const reconnect = { firstMs: 100, maxMs: 2_000, jitter: 0.5 };
 /** What changes what inspect says. */
 const watched = ["create", "start", "die", "oom", "destroy", "pause", "unpause", "health_status"];
@@ -51,6 +55,8 @@ export class DockerEngine implements Engine {
   readonly #mutations = new Limit(mutationsAtOnce);
   /** Docker makes two networks of one name when asked twice at the same time. */
   readonly #networks = new Limit(1);
+  /** By container; those that are gone leave when they are next read. */
+  readonly #groups = new Map<string, Groups>();
 
   constructor(options: DockerOptions) {
     this.#options = options;
@@ -72,6 +78,7 @@ export class DockerEngine implements Engine {
         NCPU: number;
         MemTotal: number;
         Labels: string[] | null;
+        Plugins: { Volume: string[] | null } | null;
       };
       const version = (await this.#api.ask(get("/version", "ask the engine's version"))) as {
         ApiVersion: string;
@@ -84,6 +91,7 @@ export class DockerEngine implements Engine {
         architecture: version.Arch,
         resources: { nanoCpus: info.NCPU * 1e9, memoryBytes: info.MemTotal, generic: {} },
         labels: Object.fromEntries((info.Labels ?? []).map(splitLabel)),
+        volumeDrivers: info.Plugins?.Volume ?? [],
       };
     });
   }
@@ -191,6 +199,39 @@ export class DockerEngine implements Engine {
 
   async inspect(id: string): Promise<ContainerState> {
     return await this.#timed("inspect", async () => containerState(await this.#inspect(id)));
+  }
+
+  async use(id: string): Promise<ContainerUse | undefined> {
+    const known = this.#groups.get(id);
+    if (known !== undefined) {
+      try {
+        return await readUse(known);
+      } catch {
+        // Gone with the container, or made anew elsewhere at its next start: below it is looked for again.
+        this.#groups.delete(id);
+      }
+    }
+    return await this.#timed("use", () => this.#findUse(id));
+  }
+
+  async #findUse(id: string): Promise<ContainerUse | undefined> {
+    const { State: state } = await this.#inspect(id);
+    if (state.Pid === 0 || state.Status !== "running") return undefined;
+    try {
+      const groups = await groupsOf(state.Pid, hostRoots);
+      if (groups !== undefined) {
+        const use = await readUse(groups);
+        if (this.#groups.size >= groupsMax) this.#groups.clear();
+        this.#groups.set(id, groups);
+        return use;
+      }
+    } catch (failure) {
+      this.#options.log.debug({ container: id, error: messageOf(failure) }, "its groups cannot be read");
+    }
+    const call = get(`/containers/${id}/stats`, `ask what container ${short(id)} uses`);
+    return useOfStats(
+      (await this.#api.ask({ ...call, query: { stream: "false", "one-shot": "true" } })) as StatsAnswer,
+    );
   }
 
   async list(labels: Record<string, string>): Promise<ContainerState[]> {

@@ -1,7 +1,7 @@
 // A container request as the body of the engine's create call. Reservations are the scheduler's affair: the engine gets
 // limits only, as Swarm does it.
 
-import { type ContainerSpec, type HealthCheck, type Mount, MountType } from "../../../proto/mod.js";
+import { type ContainerSpec, type HealthCheck, type Mount, MountType, PublishMode } from "../../../proto/mod.js";
 import type { ContainerRequest } from "../engine.js";
 
 const nsPerMs = 1_000_000;
@@ -13,8 +13,13 @@ export function createBody(request: ContainerRequest): object {
   for (const port of request.ports) {
     const key = `${port.targetPort}/tcp`;
     exposed[key] = {};
-    // An empty host port lets the engine pick a free one.
-    bindings[key] = [{ HostIp: request.hostAddress, HostPort: "" }];
+    const isHost = port.mode === PublishMode.HOST;
+    // An empty host port lets the engine pick a free one; an empty address is all of them.
+    const binding = {
+      HostIp: isHost ? "" : request.hostAddress,
+      HostPort: isHost && port.publishedPort > 0 ? String(port.publishedPort) : "",
+    };
+    (bindings[key] ??= []).push(binding);
   }
   return {
     Image: spec.image,
@@ -65,13 +70,18 @@ function healthBody(check: HealthCheck): object {
   return body;
 }
 
+/** The driver that makes the volume when there is none of that name; the engine's own when it is not said. */
+function driverBody({ volumeDriver }: Mount): object {
+  return volumeDriver === "" ? {} : { VolumeOptions: { DriverConfig: { Name: volumeDriver } } };
+}
+
 function mountBody(mount: Mount): object {
   const common = { Target: mount.target, ReadOnly: mount.readOnly };
   switch (mount.type) {
     case MountType.BIND:
       return { Type: "bind", Source: mount.source, ...common };
     case MountType.VOLUME:
-      return { Type: "volume", Source: mount.source, ...common };
+      return { Type: "volume", Source: mount.source, ...common, ...driverBody(mount) };
     case MountType.TMPFS:
       return { Type: "tmpfs", ...common };
     case MountType.UNSPECIFIED:

@@ -10,6 +10,8 @@ export interface InspectAnswer {
   Config: { Labels: Record<string, string> | null; Tty: boolean };
   State: {
     Status: string;
+    /** 0 when it does not run. */
+    Pid: number;
     ExitCode: number;
     OOMKilled: boolean;
     Error: string;

@@ -62,17 +62,21 @@ export interface SteerResponse {
   drains: Drain[];
   /** Listeners that could not be opened, in words; empty when all are. */
   problems: string[];
-  /**
-   * Every 15 s at least, in a message of its own or with others: endpoints that got connections since this
-   * ambassador's start. Empty: nothing is said of them now.
-   */
-  carried: Carried[];
+  /** About every 15 s, in a message of its own; absent in the others. */
+  carried: Carried | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
+/** Connections given to endpoints since the message before that had one, or since the ambassador's start. */
 export interface Carried {
+  overMs: number;
+  /** Endpoints that got some. */
+  counts: Carried_Count[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+export interface Carried_Count {
   taskId: string;
-  /** Connections given to the endpoint since this ambassador's start, or since it last forgot the endpoint. */
   connections: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -466,7 +470,7 @@ export const HostConfig_NodeAddressesEntry: MessageFns<HostConfig_NodeAddressesE
 };
 
 function createBaseSteerResponse(): SteerResponse {
-  return { appliedSequence: 0, drains: [], problems: [], carried: [], _unknownFields: {} };
+  return { appliedSequence: 0, drains: [], problems: [], carried: undefined, _unknownFields: {} };
 }
 
 export const SteerResponse: MessageFns<SteerResponse> = {
@@ -480,8 +484,8 @@ export const SteerResponse: MessageFns<SteerResponse> = {
     for (const v of message.problems) {
       writer.uint32(26).string(v!);
     }
-    for (const v of message.carried) {
-      Carried.encode(v!, writer.uint32(34).fork()).join();
+    if (message.carried !== undefined) {
+      Carried.encode(message.carried, writer.uint32(34).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -536,7 +540,7 @@ export const SteerResponse: MessageFns<SteerResponse> = {
               break;
             }
 
-            message.carried.push(Carried.decode(reader, reader.uint32()));
+            message.carried = Carried.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -567,22 +571,24 @@ export const SteerResponse: MessageFns<SteerResponse> = {
     message.appliedSequence = object.appliedSequence ?? 0;
     message.drains = object.drains?.map((e) => Drain.fromPartial(e)) || [];
     message.problems = object.problems?.map((e) => e) || [];
-    message.carried = object.carried?.map((e) => Carried.fromPartial(e)) || [];
+    message.carried = (object.carried !== undefined && object.carried !== null)
+      ? Carried.fromPartial(object.carried)
+      : undefined;
     return message;
   },
 };
 
 function createBaseCarried(): Carried {
-  return { taskId: "", connections: 0, _unknownFields: {} };
+  return { overMs: 0, counts: [], _unknownFields: {} };
 }
 
 export const Carried: MessageFns<Carried> = {
   encode(message: Carried, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
-    if (message.taskId !== "") {
-      writer.uint32(10).string(message.taskId);
+    if (message.overMs !== 0) {
+      writer.uint32(8).uint32(message.overMs);
     }
-    if (message.connections !== 0) {
-      writer.uint32(16).uint64(message.connections);
+    for (const v of message.counts) {
+      Carried_Count.encode(v!, writer.uint32(18).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -605,6 +611,89 @@ export const Carried: MessageFns<Carried> = {
     try {
       const end = length === undefined ? reader.len : reader.pos + length;
       const message = createBaseCarried();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.overMs = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.counts.push(Carried_Count.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Carried>, I>>(base?: I): Carried {
+    return Carried.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Carried>, I>>(object: I): Carried {
+    const message = createBaseCarried();
+    message.overMs = object.overMs ?? 0;
+    message.counts = object.counts?.map((e) => Carried_Count.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseCarried_Count(): Carried_Count {
+  return { taskId: "", connections: 0, _unknownFields: {} };
+}
+
+export const Carried_Count: MessageFns<Carried_Count> = {
+  encode(message: Carried_Count, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.taskId !== "") {
+      writer.uint32(10).string(message.taskId);
+    }
+    if (message.connections !== 0) {
+      writer.uint32(16).uint64(message.connections);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Carried_Count {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCarried_Count();
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
@@ -644,11 +733,11 @@ export const Carried: MessageFns<Carried> = {
     }
   },
 
-  create<I extends Exact<DeepPartial<Carried>, I>>(base?: I): Carried {
-    return Carried.fromPartial(base ?? ({} as any));
+  create<I extends Exact<DeepPartial<Carried_Count>, I>>(base?: I): Carried_Count {
+    return Carried_Count.fromPartial(base ?? ({} as any));
   },
-  fromPartial<I extends Exact<DeepPartial<Carried>, I>>(object: I): Carried {
-    const message = createBaseCarried();
+  fromPartial<I extends Exact<DeepPartial<Carried_Count>, I>>(object: I): Carried_Count {
+    const message = createBaseCarried_Count();
     message.taskId = object.taskId ?? "";
     message.connections = object.connections ?? 0;
     return message;
