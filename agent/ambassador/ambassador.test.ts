@@ -166,8 +166,6 @@ describe("steering", () => {
       ["t1", 0],
     ]);
     expect(steering.drains()).toEqual([["t1", 0]]);
-    controller.abort(new Error("the test ended"));
-    await running;
     // What it carried comes in some messages only; the others do not unsay it.
     const counts = [{ taskId: "t1", connections: 30 }];
     ambassador.stream?.write({ appliedSequence: 1, drains: [], problems: [], carried: { overMs: 15_000, counts } });
@@ -175,6 +173,8 @@ describe("steering", () => {
     say(1);
     await until("told", () => drains.length === 3);
     expect(steering.requests().get("t1")).toBe(2_000);
+    controller.abort(new Error("the test ended"));
+    await running;
   });
 
   test("an end that comes while the ambassador is looked for is not missed", async () => {
