@@ -30,9 +30,37 @@ export class Heap<T> {
   }
 
   push(item: T): void {
+    this.#items.push(item);
+    this.#up(this.#items.length - 1, item);
+  }
+
+  /** To be called when what `item` is compared by has changed; without one, the first. */
+  settle(item: T | undefined = this.#items[0]): void {
+    if (item === undefined) return;
+    const at = this.#indexOf(item);
+    if (!this.#up(at, item)) this.#down(at);
+  }
+
+  remove(item: T): void {
     const items = this.#items;
-    let i = items.length;
-    items.push(item);
+    const at = this.#indexOf(item);
+    const last = items.pop();
+    if (last === undefined || at === items.length) return;
+    items[at] = last;
+    this.settle(last);
+  }
+
+  /** Nearly always it is the first. */
+  #indexOf(item: T): number {
+    const at = this.#items.indexOf(item);
+    if (at < 0) throw new Error("the heap does not hold the item");
+    return at;
+  }
+
+  /** Whether it moved. */
+  #up(from: number, item: T): boolean {
+    const items = this.#items;
+    let i = from;
     while (i > 0) {
       const parent = (i - 1) >> 1;
       const above = items[parent];
@@ -41,6 +69,7 @@ export class Heap<T> {
       i = parent;
     }
     items[i] = item;
+    return i !== from;
   }
 
   #down(from: number): void {

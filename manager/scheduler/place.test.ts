@@ -86,7 +86,7 @@ test("tasks go where their service has fewest, then where least is in use", () =
     makeTask("a", { nodeId: "h1", status: running }),
     makeTask("b", { nodeId: "h2", serviceId: "other", status: running }),
   ];
-  expect(run([...there, ...newTasks(1)], three).assigned).toEqual([{ taskId: "s-t0", nodeId: "h3" }]);
+  expect(run([...there, ...newTasks(1)], three).assigned).toMatchObject([{ taskId: "s-t0", nodeId: "h3" }]);
   expect(counts(run([...there, ...newTasks(2)], three))).toEqual({ h2: 1, h3: 1 });
 });
 
@@ -164,7 +164,7 @@ test("a slot's next task goes to another node than where the last one failed, wh
   ];
   const next = makeTask("next", { meta: { ...before.meta, id: "next", createdAtMs: 1 } });
   expect(run([before, ...others, next], three).assigned[0]?.nodeId).not.toBe("h1");
-  expect(run([before, next], [nodeWith("h1")]).assigned).toEqual([{ taskId: "next", nodeId: "h1" }]);
+  expect(run([before, next], [nodeWith("h1")]).assigned).toMatchObject([{ taskId: "next", nodeId: "h1" }]);
 });
 
 test("a node where the revision failed five times in five minutes is taken last; old failures and others' do not count", () => {

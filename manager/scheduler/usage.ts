@@ -8,21 +8,41 @@ export interface NodeUse {
   nanoCpus: number;
   memoryBytes: number;
   tasks: number;
+  /** Of the node's countable things, by name. */
+  generic: ReadonlyMap<string, number>;
+  /** Ports of the host, as "8080/1", and how many tasks have them: more than one only by a fault. */
+  hostPorts: ReadonlyMap<string, number>;
 }
 
-const unused: NodeUse = { nanoCpus: 0, memoryBytes: 0, tasks: 0 };
+/** What a task takes of its node besides its reservations. */
+export interface Claims {
+  /** As in NodeUse. */
+  hostPorts: readonly string[];
+  /** Names of services that must not come to where this task is. */
+  avoids: readonly string[];
+}
+
+/** What the scheduler asks of the usage. */
+export type UsageView = Pick<Usage, "node" | "ofService" | "avoiding">;
+
+const nothing: ReadonlyMap<string, number> = new Map();
+const noClaims: Claims = { hostPorts: [], avoids: [] };
+const unused: NodeUse = { nanoCpus: 0, memoryBytes: 0, tasks: 0, generic: nothing, hostPorts: nothing };
 
 interface Counted {
   nodeId: string;
   serviceId: string;
   reserved: Resources;
-  /** Whether it counts as one of its service's tasks there: those about to stop do not. */
+  claims: Claims;
+  /** Whether it counts as one of its service's tasks there: those about to stop or to leave do not. */
   wanted: boolean;
 }
 
 export class Usage {
   readonly #nodes = new Map<string, NodeUse>();
   readonly #services = new Map<string, Map<string, number>>();
+  /** By the name of the service that is not to come, then by node. */
+  readonly #avoiding = new Map<string, Map<string, number>>();
   /** What each task added, so that it can be taken away after its revision is gone. */
   readonly #counted = new Map<string, Counted>();
 
@@ -33,14 +53,33 @@ export class Usage {
 
   /** How many wanted tasks of the service each node has. */
   ofService(serviceId: string): ReadonlyMap<string, number> {
-    return this.#services.get(serviceId) ?? new Map<string, number>();
+    return this.#services.get(serviceId) ?? nothing;
   }
 
-  /** Takes in a task as it is now; `reserved` is what its revision reserves. */
-  set(task: Task, reserved: Resources): void {
+  /** How many tasks each node has that the service of this name must not join. */
+  avoiding(serviceName: string): ReadonlyMap<string, number> {
+    return this.#avoiding.get(serviceName) ?? nothing;
+  }
+
+  /** Takes in a task as it is now; `reserved` and `claims` are what its revision asks for. */
+  set(task: Task, reserved: Resources, claims: Claims = noClaims): void {
+    const before = this.#counted.get(task.meta.id);
+    const { nodeId, serviceId } = task;
+    const counts = nodeId !== "" && !hasEnded(task);
+    const wanted = counts && isWanted(task) && task.leave === undefined;
+    // Most changes of a task are of its status alone.
+    if (
+      counts &&
+      before?.wanted === wanted &&
+      before.nodeId === nodeId &&
+      before.serviceId === serviceId &&
+      before.reserved === reserved &&
+      before.claims === claims
+    )
+      return;
     this.remove(task.meta.id);
-    if (task.nodeId === "" || hasEnded(task)) return;
-    const counted = { nodeId: task.nodeId, serviceId: task.serviceId, reserved, wanted: isWanted(task) };
+    if (!counts) return;
+    const counted = { nodeId, serviceId, reserved, claims, wanted };
     this.#counted.set(task.meta.id, counted);
     this.#add(counted, 1);
   }
@@ -52,7 +91,7 @@ export class Usage {
     this.#add(counted, -1);
   }
 
-  #add({ nodeId, serviceId, reserved, wanted }: Counted, sign: 1 | -1): void {
+  #add({ nodeId, serviceId, reserved, claims, wanted }: Counted, sign: 1 | -1): void {
     const use = this.node(nodeId);
     const tasks = use.tasks + sign;
     if (tasks === 0) this.#nodes.delete(nodeId);
@@ -61,13 +100,39 @@ export class Usage {
         nanoCpus: use.nanoCpus + sign * reserved.nanoCpus,
         memoryBytes: use.memoryBytes + sign * reserved.memoryBytes,
         tasks,
+        generic: changed(use.generic, Object.entries(reserved.generic), sign),
+        hostPorts: changed(
+          use.hostPorts,
+          claims.hostPorts.map((port) => [port, 1]),
+          sign,
+        ),
       });
     if (!wanted) return;
-    const there = this.#services.get(serviceId) ?? new Map<string, number>();
-    this.#services.set(serviceId, there);
-    const count = (there.get(nodeId) ?? 0) + sign;
-    if (count === 0) there.delete(nodeId);
-    else there.set(nodeId, count);
-    if (there.size === 0) this.#services.delete(serviceId);
+    count(this.#services, serviceId, nodeId, sign);
+    for (const name of claims.avoids) count(this.#avoiding, name, nodeId, sign);
   }
+}
+
+function changed(
+  map: ReadonlyMap<string, number>,
+  amounts: readonly (readonly [string, number])[],
+  sign: 1 | -1,
+): ReadonlyMap<string, number> {
+  if (amounts.length === 0) return map;
+  const after = new Map(map);
+  for (const [name, amount] of amounts) {
+    const value = (after.get(name) ?? 0) + sign * amount;
+    if (value === 0) after.delete(name);
+    else after.set(name, value);
+  }
+  return after;
+}
+
+function count(table: Map<string, Map<string, number>>, key: string, nodeId: string, sign: 1 | -1): void {
+  const there = table.get(key) ?? new Map<string, number>();
+  table.set(key, there);
+  const value = (there.get(nodeId) ?? 0) + sign;
+  if (value === 0) there.delete(nodeId);
+  else there.set(nodeId, value);
+  if (there.size === 0) table.delete(key);
 }
