@@ -3,9 +3,11 @@
 
 import { setMaxListeners } from "node:events";
 import { SimulatedAgent } from "./agent.js";
+import { readTasksOnly } from "./assignments.js";
 import type { AgentsFigures, AgentsPlan } from "./fleet.js";
 
 const plan = JSON.parse(process.argv[2] ?? "") as AgentsPlan;
+if (!plan.observes) readTasksOnly();
 const counts = { status: 0, assignment: 0 };
 /** Of the tasks that began to run since the parent asked last: by id, when. */
 let begun = new Map<string, { createdAtMs: number; arrivedAtMs: number; runningAtMs: number }>();

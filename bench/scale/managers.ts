@@ -13,7 +13,7 @@ import { freePorts, until } from "../wait.js";
 const members = 3;
 const readyMs = 60_000;
 const cli = fileURLToPath(new URL("../../cli/main.js", import.meta.url));
-const preload = new URL("./profile.js", import.meta.url).href;
+const preload = new URL("./preload.js", import.meta.url).href;
 const profiles = process.env["FLOTILLA_BENCH_PROFILES"];
 /** Clock ticks per second, which /proc counts in: fixed in every Linux ABI that Node.js runs on. */
 const ticksPerSecond = 100;
@@ -50,12 +50,11 @@ export class Managers implements AsyncDisposable {
       const address = ports[i] ?? "";
       const output = openSync(join(directory, `m${i}.log`), "a", 0o600);
       const more = i === 0 ? [] : ["--join", first];
-      const watched = profiles === undefined ? [] : ["--import", preload];
       const args = ["--listen", address, "--http-listen", ports[members + i] ?? "", "--log-level", "warn", ...more];
       processes.set(
         address,
-        spawn(process.execPath, [...watched, cli, "manager", ...at(i), ...args], {
-          stdio: ["ignore", output, output],
+        spawn(process.execPath, ["--import", preload, cli, "manager", ...at(i), ...args], {
+          stdio: ["ignore", output, output, "ipc"],
         }),
       );
       closeSync(output);
