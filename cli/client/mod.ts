@@ -3,19 +3,24 @@
 import type { Cli } from "../command/leaf.js";
 import {
   type BackupPart,
+  type ClusterResponse,
   type ClusterStatus,
   type ControlService as Service,
   ControlService,
+  type ExplainTaskResponse,
   type ListTasksResponse,
   type ManagerStatus,
   type NodeState,
+  type PlanServiceResponse,
+  type RebalanceResponse,
   type ServiceLogsRequest,
   type ServiceLogsResponse,
   type ServiceResponse,
   type ServiceState,
+  type UpdateClusterRequest,
   type UpdateNodeRequest,
 } from "../../proto/gen/flotilla/control/v1/control.js";
-import type { Event, Rollout, ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import type { Cluster, Event, Rollout, ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { ClusterError } from "../../lib/errors.js";
 import { managersOf } from "../managers.js";
 import { plain } from "../screen/text.js";
@@ -47,6 +52,32 @@ export class ControlApi implements Disposable {
   async updateService(service: string, version: number, spec: ServiceSpec, force: boolean): Promise<ServiceResponse> {
     const requestId = this.#caller.requestId();
     return await this.#caller.write(ControlService.updateService, { service, version, spec, force, requestId });
+  }
+
+  /** What creating this service would do, without doing it. */
+  async planCreate(spec: ServiceSpec): Promise<PlanServiceResponse> {
+    const value = { spec, requestId: this.#caller.requestId() };
+    return await this.#caller.read(ControlService.planService, { change: { $case: "create", value } });
+  }
+
+  /** What this update would do, without doing it. */
+  async planUpdate(service: string, version: number, spec: ServiceSpec, force: boolean): Promise<PlanServiceResponse> {
+    const value = { service, version, spec, force, requestId: this.#caller.requestId() };
+    return await this.#caller.read(ControlService.planService, { change: { $case: "update", value } });
+  }
+
+  /** Begins a run of a job now; the run carries the request's id. */
+  async runService(service: string): Promise<ServiceResponse & { requestId: string }> {
+    const requestId = this.#caller.requestId();
+    return { ...(await this.#caller.write(ControlService.runService, { service, requestId })), requestId };
+  }
+
+  /** Moves tasks to where they would be placed today. Done twice it moves what is still worth moving. */
+  async rebalance(service: string, dryRun: boolean, maxMoves: number): Promise<RebalanceResponse> {
+    const request = { service, dryRun, maxMoves };
+    return dryRun
+      ? await this.#caller.read(ControlService.rebalance, request)
+      : await this.#caller.write(ControlService.rebalance, request);
   }
 
   async scaleService(service: string, replicas: number): Promise<ServiceResponse> {
@@ -94,6 +125,10 @@ export class ControlApi implements Disposable {
     });
   }
 
+  async explainTask(task: string): Promise<ExplainTaskResponse> {
+    return await this.#caller.read(ControlService.explainTask, { task });
+  }
+
   async nodes(): Promise<NodeState[]> {
     return (await this.#caller.read(ControlService.listNodes, {})).nodes;
   }
@@ -104,6 +139,27 @@ export class ControlApi implements Disposable {
 
   async updateNode(request: UpdateNodeRequest): Promise<NodeState> {
     return await this.#caller.write(ControlService.updateNode, request);
+  }
+
+  /** The hostname of what was forgotten. */
+  async removeNode(node: string, force: boolean): Promise<string> {
+    try {
+      const response = await this.#caller.write(ControlService.removeNode, { node, force });
+      return response.node?.description?.hostname ?? node;
+    } catch (error) {
+      // The first try's answer was lost, and now it is gone: that was us.
+      if (error instanceof ClusterError && error.code === "not_found" && isAfterLoss(error)) return node;
+      throw error;
+    }
+  }
+
+  /** The cluster's settings and alarms. */
+  async cluster(): Promise<Cluster> {
+    return clusterOf(await this.#caller.read(ControlService.getCluster, {}));
+  }
+
+  async updateCluster(request: UpdateClusterRequest): Promise<Cluster> {
+    return clusterOf(await this.#caller.write(ControlService.updateCluster, request));
   }
 
   async rollout(verb: "pause" | "resume" | "abort", service: string): Promise<Rollout | undefined> {
@@ -143,6 +199,11 @@ export class ControlApi implements Disposable {
   events(sinceMs: number, signal: AbortSignal): AsyncIterable<Event> {
     return this.#caller.stream(ControlService.watchEvents, { sinceMs }, signal);
   }
+}
+
+function clusterOf({ cluster }: ClusterResponse): Cluster {
+  if (cluster !== undefined) return cluster;
+  throw new ClusterError("internal", "the manager answered without the cluster; its version may not be this command's");
 }
 
 /** To the managers that the flags, the environment or the current context name. */

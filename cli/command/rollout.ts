@@ -71,7 +71,7 @@ function addStatus(parent: Command, cli: Cli): void {
         return await waitFor(io, given, api, wait, { id, name }, revision === undefined ? {} : { revision });
       if (json)
         io.out(
-          `${safeJson({ service: serviceJson(state), rollout: rollout === undefined ? null : rolloutJson(rollout) }, 2)}\n`,
+          `${safeJson({ service: serviceJson(state, io.clock.now()), rollout: rollout === undefined ? null : rolloutJson(rollout) }, 2)}\n`,
         );
       else if (rollout === undefined)
         io.out(

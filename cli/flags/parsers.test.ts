@@ -1,14 +1,18 @@
 import { describe, expect, it } from "vitest";
 import { MountType, Protocol, PublishMode } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { mount } from "./mounts.js";
 import * as as from "./parsers.js";
+import { autoscale } from "./autoscale.js";
+import { affinity, genericResource, preference } from "./placement.js";
+import { exposedPort, publishedPort } from "./ports.js";
 import type { Parser } from "./reader.js";
 
-const port = (targetPort: number, publishedPort: number, name = "") => ({
+const port = (targetPort: number, publishedPort: number, name = "", mode: PublishMode = PublishMode.INGRESS) => ({
   protocol: Protocol.TCP,
   targetPort,
   publishedPort,
   name,
-  mode: PublishMode.INGRESS,
+  mode,
 });
 
 function table(name: string, parse: Parser<unknown>, good: Record<string, unknown>, bad: Record<string, RegExp>) {
@@ -96,7 +100,7 @@ table(
 );
 table(
   "published port",
-  as.publishedPort,
+  publishedPort,
   {
     "8080:80": port(80, 8080),
     "80": port(80, 80),
@@ -104,6 +108,7 @@ table(
     "published=8080,target=80,protocol=tcp,name=http": port(80, 8080, "http"),
     "target=80": port(80, 80),
     "target=80,published=80,mode=ingress": port(80, 80),
+    "published=8080,target=80,mode=host": port(80, 8080, "", PublishMode.HOST),
   },
   {
     "": /PUBLISHED/,
@@ -114,7 +119,7 @@ table(
     "8080-8082:80": /PUBLISHED/,
     "published=80": /no target port/,
     "target=80,target=81": /says target twice/,
-    "target=80,mode=host": /mode=host/,
+    "target=80,mode=hosts": /mode=hosts, which must be ingress .* or host/,
     "target=80,colour=red": /"colour"/,
     target: /PUBLISHED/,
     "1.2.3.4:80:80": /PUBLISHED/,
@@ -122,17 +127,36 @@ table(
 );
 table(
   "exposed port",
-  as.exposedPort,
+  exposedPort,
   { "80": port(80, 0), "target=80,name=http": port(80, 0, "http") },
   { "8080:80": /TARGET/, "published=8080,target=80": /"published"/, "65536": /65536/ },
 );
 table(
   "mount",
-  as.mount,
+  mount,
   {
-    "type=bind,src=/a,dst=/b,ro": { type: MountType.BIND, source: "/a", target: "/b", readOnly: true },
-    "src=data,dst=/b": { type: MountType.VOLUME, source: "data", target: "/b", readOnly: false },
-    "type=tmpfs,target=/t,readonly=false": { type: MountType.TMPFS, source: "", target: "/t", readOnly: false },
+    "type=bind,src=/a,dst=/b,ro": {
+      type: MountType.BIND,
+      source: "/a",
+      target: "/b",
+      readOnly: true,
+      volumeDriver: "",
+    },
+    "src=data,dst=/b,volume-driver=nfs": {
+      type: MountType.VOLUME,
+      source: "data",
+      target: "/b",
+      readOnly: false,
+      volumeDriver: "nfs",
+    },
+    "src=data,dst=/b": { type: MountType.VOLUME, source: "data", target: "/b", readOnly: false, volumeDriver: "" },
+    "type=tmpfs,target=/t,readonly=false": {
+      type: MountType.TMPFS,
+      source: "",
+      target: "/t",
+      readOnly: false,
+      volumeDriver: "",
+    },
   },
   {
     "type=nfs,dst=/b": /type=nfs/,
@@ -144,7 +168,83 @@ table(
     "src=a,source=b,dst=/b": /source twice/,
     "src,dst=/b": /without a value/,
     "dst=/b,ro=maybe": /readonly=maybe/,
+    "type=tmpfs,dst=/t,volume-driver=nfs": /only volumes have, and is a tmpfs/,
+    "src=data,dst=/b,volume-driver=": /empty volume-driver/,
   },
+);
+table(
+  "placement preference",
+  preference,
+  { "spread=node.labels.zone": "spread=node.labels.zone", " spread = node.hostname ": "spread=node.hostname" },
+  { "node.labels.zone": /spread=/, "binpack=node.labels.zone": /spread=/, "spread=": /spread=/ },
+);
+const wish = (expression: string, weight: number, required = false) => ({ expression, weight, required });
+table(
+  "affinity",
+  affinity("affinity"),
+  {
+    "node.labels.disk==ssd": wish("node.labels.disk==ssd", 50),
+    "node.labels.disk == ssd , weight=10": wish("node.labels.disk==ssd", 10),
+    "service==db,required": wish("service==db", 0, true),
+    "node.labels.zone in (a,b),weight=100": wish("node.labels.zone in (a,b)", 100),
+  },
+  {
+    "": /expression/,
+    ",weight=5": /expression/,
+    "node.labels.disk": /must be/,
+    "service==db,weight=0": /weight that must be a whole number from 1 to 100/,
+    "service==db,weight=-5": /weight/,
+    "service==db,weight=5,required": /one of weight=N and required/,
+    "service==db,weight=5,colour=red": /must end with weight=N or required/,
+    "service>db": /must be/,
+  },
+);
+table(
+  "anti-affinity",
+  affinity("anti-affinity"),
+  {
+    "service==web": wish("service==web", -50),
+    "service==web,weight=7": wish("service==web", -7),
+    "service==web,required": wish("service!=web", 0, true),
+    "service!=web,required": wish("service==web", 0, true),
+    "node.labels.zone in (a,b),required": wish("node.labels.zone notin (a,b)", 0, true),
+    "node.hostname!=h1,required": wish("node.hostname==h1", 0, true),
+  },
+  { "node.labels.cores>8,required": /must not compare with > or </ },
+);
+table(
+  "generic resource",
+  genericResource,
+  { "gpu=2": ["gpu", 2], "NVIDIA-GPU=1": ["NVIDIA-GPU", 1] },
+  { gpu: /NAME=N/, "gpu=0": /whole number from 1/, "gpu=-1": /whole number/, "=2": /NAME=N/, "gpu=two": /"two"/ },
+);
+table(
+  "autoscale",
+  autoscale,
+  {
+    "min=2,max=10,cpu=60": { min: 2, max: 10, cpuPercent: 60 },
+    "cpu=60%": { cpuPercent: 60 },
+    "memory=80,requests=100,up-cool-down=15s,down-cool-down=5m": {
+      memoryPercent: 80,
+      requestsPerReplica: 100,
+      upCoolDownMs: 15_000,
+      downCoolDownMs: 300_000,
+    },
+  },
+  {
+    "": /none of min, max/,
+    "min=5,max=2": /min=5 above max=2/,
+    "min=-1": /min=-1/,
+    "cpu=0": /from 1 to 1000/,
+    "disk=5": /"disk"/,
+    "up-cool-down=5": /up-cool-down=5, which must be a duration/,
+  },
+);
+table(
+  "signed integer",
+  as.integer(-1000, 1000, "100"),
+  { "-5": -5, "1000": 1000 },
+  { "-1001": /-1000/, "+5": /whole/ },
 );
 table(
   "words",

@@ -1,9 +1,8 @@
-// Texts of the command line to values: addresses, quantities, ports, mounts. Each answer says the rule and the fix.
+// Texts of the command line to values: quantities, words, labels, addresses. Each answer says the rule and the fix;
+// what has several parts, as ports and mounts, has a file of its own.
 
 import { isIPv6 } from "node:net";
 import { parseBytes, parseDurationMs, parseNanoCpus } from "../../lib/units.js";
-import { MountType, Protocol, PublishMode } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import type { Mount, PortSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Parsed, Parser } from "./reader.js";
 
 /** Protobuf's uint32 and, for durations, about 49 days. */
@@ -11,7 +10,7 @@ const uint32Max = 4_294_967_295;
 
 export function integer(min: number, max: number, example: string): Parser<number> {
   return (text) => {
-    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    const value = (min < 0 ? /^-?\d{1,15}$/ : /^\d{1,15}$/).test(text) ? Number(text) : Number.NaN;
     return value >= min && value <= max
       ? { ok: value }
       : { rule: `must be a whole number from ${min} to ${max}`, fix: `write for example ${example}` };
@@ -150,128 +149,6 @@ export function env(environment: Readonly<Record<string, string | undefined>>): 
 export function keyOf(entry: string): string {
   const at = entry.indexOf("=");
   return at < 0 ? entry : entry.slice(0, at);
-}
-
-const portFix = "write for example 8080:80, 80, or published=8080,target=80,name=http";
-
-/** `8080:80`, `80` (the same port on the hosts), `8080:80/tcp`, or `published=8080,target=80,protocol=tcp,name=http`. */
-export const publishedPort: Parser<PortSpec> = (text) => {
-  const short = /^(?:(\d+):)?(\d+)(?:\/([a-z]+))?$/i.exec(text);
-  if (short !== null) {
-    const [, published, target, protocol] = short;
-    return portSpec({ published: published ?? target, target, protocol });
-  }
-  if (!text.includes("=")) return { rule: "must be [PUBLISHED:]TARGET[/tcp]", fix: portFix };
-  const fields = fieldsOf(text, ["published", "target", "protocol", "name", "mode"]);
-  if (!("ok" in fields)) return { rule: fields.rule, fix: portFix };
-  const { mode, ...rest } = fields.ok;
-  if (mode !== undefined && mode !== "ingress")
-    return { rule: `has mode=${mode}, but ports are published on every host (mode ingress)`, fix: "leave mode out" };
-  return portSpec({ published: rest["target"], ...rest });
-};
-
-/** `80`, `80/tcp`, or `target=80,name=http`: a port inside the cluster only. */
-export const exposedPort: Parser<PortSpec> = (text) => {
-  const fix = "write for example 80, or target=80,name=http";
-  const short = /^(\d+)(?:\/([a-z]+))?$/i.exec(text);
-  if (short !== null) return portSpec({ published: null, target: short[1], protocol: short[2] });
-  if (!text.includes("=")) return { rule: "must be TARGET[/tcp]", fix };
-  const fields = fieldsOf(text, ["target", "protocol", "name"]);
-  return "ok" in fields ? portSpec({ published: null, ...fields.ok }) : { rule: fields.rule, fix };
-};
-
-function portSpec(parts: {
-  /** null: inside the cluster only. */
-  published?: string | null | undefined;
-  target?: string | undefined;
-  protocol?: string | undefined;
-  name?: string | undefined;
-}): Parsed<PortSpec> {
-  const numbers: number[] = [];
-  for (const [what, text] of [
-    ["target", parts.target],
-    ["published", parts.published],
-  ] as const) {
-    if (text === undefined) return { rule: `has no ${what} port`, fix: portFix };
-    const parsed = text === null ? { ok: 0 } : port(text);
-    if (!("ok" in parsed)) return { rule: `has the ${what} port ${text}, which ${parsed.rule}`, fix: portFix };
-    numbers.push(parsed.ok);
-  }
-  const protocol = (parts.protocol ?? "tcp").toLowerCase();
-  if (protocol !== "tcp")
-    return { rule: `has the protocol ${protocol}, but only tcp ports can be published`, fix: "leave the protocol out" };
-  const [targetPort = 0, publishedPort = 0] = numbers;
-  return {
-    ok: { protocol: Protocol.TCP, targetPort, publishedPort, name: parts.name ?? "", mode: PublishMode.INGRESS },
-  };
-}
-
-/** `type=bind|volume|tmpfs,src=…,dst=…[,ro]`, as Docker's --mount. */
-export const mount: Parser<Mount> = (text) => {
-  const fix = "write for example type=volume,src=data,dst=/var/lib/data or type=bind,src=/srv,dst=/srv,ro";
-  const aliases: Readonly<Record<string, string>> = {
-    type: "type",
-    src: "source",
-    source: "source",
-    dst: "target",
-    destination: "target",
-    target: "target",
-    ro: "readonly",
-    readonly: "readonly",
-  };
-  const fields = fieldsOf(text, Object.keys(aliases), ["ro", "readonly"]);
-  if (!("ok" in fields)) return { rule: fields.rule, fix };
-  const by: Record<string, string> = {};
-  for (const [key, value] of Object.entries(fields.ok)) {
-    const name = aliases[key] ?? key;
-    if (by[name] !== undefined) return { rule: `says ${name} twice`, fix };
-    by[name] = value;
-  }
-  const types: Readonly<Record<string, MountType>> = {
-    bind: MountType.BIND,
-    volume: MountType.VOLUME,
-    tmpfs: MountType.TMPFS,
-  };
-  const typeName = by["type"] ?? "volume";
-  const type = Object.hasOwn(types, typeName) ? types[typeName] : undefined;
-  const source = by["source"] ?? "";
-  const target = by["target"] ?? "";
-  if (type === undefined) return { rule: `has type=${typeName}, which must be bind, volume or tmpfs`, fix };
-  if (!target.startsWith("/")) return { rule: "needs a target (dst=) that is an absolute path", fix };
-  if (type === MountType.BIND && !source.startsWith("/"))
-    return { rule: "needs a source (src=) that is an absolute path", fix };
-  if (type === MountType.TMPFS && source !== "") return { rule: "is tmpfs, which has no source", fix: "leave src out" };
-  const readonly = by["readonly"];
-  if (readonly !== undefined && !["true", "false", "1", "0", ""].includes(readonly))
-    return { rule: `has readonly=${readonly}, which must be true or false`, fix };
-  return {
-    ok: {
-      type,
-      source,
-      target,
-      readOnly: readonly !== undefined && readonly !== "false" && readonly !== "0",
-      volumeDriver: "",
-    },
-  };
-};
-
-/** `a=1,b=2` with known keys; `bare` ones may stand without a value. */
-function fieldsOf(
-  text: string,
-  known: readonly string[],
-  bare: readonly string[] = [],
-): Parsed<Record<string, string>> {
-  const fields: Record<string, string> = {};
-  for (const part of text.split(",")) {
-    const at = part.indexOf("=");
-    const key = (at < 0 ? part : part.slice(0, at)).trim().toLowerCase();
-    if (!known.includes(key))
-      return { rule: `has ${JSON.stringify(key)}, which is none of ${known.join(", ")}`, fix: "" };
-    if (at < 0 && !bare.includes(key)) return { rule: `has ${key} without a value`, fix: "" };
-    if (fields[key] !== undefined) return { rule: `says ${key} twice`, fix: "" };
-    fields[key] = at < 0 ? "true" : part.slice(at + 1);
-  }
-  return { ok: fields };
 }
 
 /** Words as a shell splits them: blanks, quotes and backslashes; no expansion. */

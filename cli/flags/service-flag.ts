@@ -16,6 +16,9 @@ export type Draft = Omit<ServiceSpec, "task" | "mode" | "update" | "rollback"> &
 
 export interface Given {
   spec: Draft;
+  command: "create" | "update";
+  /** False while the service of an update is not known yet: nothing can contradict its mode then. */
+  checkMode: boolean;
   flags: FlagReader;
   env: Readonly<Record<string, string | undefined>>;
   /** For what is odd but harmless. */
@@ -133,3 +136,6 @@ export function removeKey(map: Record<string, string>, key: string): boolean {
 }
 
 export const container = (spec: Draft): ContainerSpec => spec.task.container;
+
+export const text: Parser<string> = (value) =>
+  value.includes("\0") ? { rule: "must not contain a zero byte", fix: "leave it out" } : { ok: value };

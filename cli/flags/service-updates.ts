@@ -96,5 +96,29 @@ export function rolling(prefix: "update" | "rollback"): ServiceFlag[] {
         config(spec).progressDeadlineMs = value;
       },
     ),
+    one(
+      group,
+      {
+        long: `${prefix}-max-surge`,
+        value: "N",
+        help: "tasks beyond the number asked for (default parallelism with start-first, else 0)",
+      },
+      as.replicas,
+      (spec, value) => {
+        config(spec).maxSurge = value;
+      },
+    ),
+    one(
+      group,
+      {
+        long: `${prefix}-max-unavailable`,
+        value: "N",
+        help: "slots without a ready task (default 0 with start-first, else parallelism)",
+      },
+      as.replicas,
+      (spec, value) => {
+        config(spec).maxUnavailable = value;
+      },
+    ),
   ];
 }

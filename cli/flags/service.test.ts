@@ -25,7 +25,12 @@ function apply(
 ) {
   const reader = new FlagReader(new Map(Object.entries(given).map(([flag, value]) => [flag, [value].flat()])));
   const notes: string[] = [];
-  const spec = applyFlags(from, command, { flags: reader, env: { HOME: "/root" }, note: (text) => notes.push(text) });
+  const spec = applyFlags(from, command, {
+    flags: reader,
+    checkMode: true,
+    env: { HOME: "/root" },
+    note: (text) => notes.push(text),
+  });
   return { spec, notes, check: () => reader.check() };
 }
 
@@ -42,7 +47,7 @@ describe("flags of service create", () => {
   it("leave what is not given to the managers", () => {
     const { spec } = apply("create", {});
     expect(spec).toEqual(ServiceSpec.decode(ServiceSpec.encode(spec).finish()));
-    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 1 } });
+    expect(spec.mode).toMatchObject({ $case: "replicated", value: { replicas: 1 } });
     expect(spec.update.parallelism).toBeUndefined();
     expect(spec.task.container.stopGracePeriodMs).toBeUndefined();
     expect(spec.drainTimeoutMs).toBeUndefined();
@@ -95,7 +100,7 @@ describe("flags of service create", () => {
     });
     expect(violations(check)).toEqual([]);
     expect(spec.name).toBe("web");
-    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 6 } });
+    expect(spec.mode).toMatchObject({ $case: "replicated", value: { replicas: 6 } });
     expect(spec.ports.map(({ targetPort, publishedPort, name }) => [targetPort, publishedPort, name])).toEqual([
       [80, 8080, ""],
       [443, 8443, "https"],
@@ -224,9 +229,9 @@ describe("flags of service update", () => {
     ]);
     expect(spec.task.placement.constraints).toEqual([]);
     expect(spec.task.container.mounts).toEqual([
-      { type: MountType.TMPFS, source: "", target: "/data", readOnly: false },
+      { type: MountType.TMPFS, source: "", target: "/data", readOnly: false, volumeDriver: "" },
     ]);
-    expect(spec.mode).toEqual({ $case: "replicated", value: { replicas: 3 } });
+    expect(spec.mode).toMatchObject({ $case: "replicated", value: { replicas: 3 } });
     expect(spec.name).toBe("web");
     expect(before.task.container.env).toEqual(["A=1", "B=2"]);
   });

@@ -1,17 +1,13 @@
 // The flags of `service create` and `service update`, each defined once: how it looks, how its value is read, and
-// what it changes in a spec.
+// what it changes in a spec. Here are the container and its ports; the others are in service-….ts, by what they are about.
 
 import { readFileSync } from "node:fs";
 import { messageOf } from "../../lib/errors.js";
-import {
-  type HealthCheck,
-  type PortSpec,
-  PullPolicy,
-  RestartCondition,
-  type ServiceSpec,
-} from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { type PortSpec, PullPolicy, type ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { Flag } from "./flag.js";
+import { mount } from "./mounts.js";
 import * as as from "./parsers.js";
+import { exposedPort, publishedPort } from "./ports.js";
 import type { Parser } from "./reader.js";
 import {
   container,
@@ -23,17 +19,25 @@ import {
   removeFrom,
   removeKey,
   type ServiceFlag,
+  text,
   toggle,
 } from "./service-flag.js";
+import { careFlags } from "./service-care.js";
+import { modeFlags } from "./service-mode.js";
+import { placementFlags } from "./service-placement.js";
 import { rolling } from "./service-updates.js";
 
 export { type Draft, emptySpec } from "./service-flag.js";
 
 /** Applies every given flag to a copy of the spec. What is wrong is in the reader then. */
-export function applyFlags(from: ServiceSpec, command: "create" | "update", rest: Omit<Given, "spec">): Draft {
+export function applyFlags(
+  from: ServiceSpec,
+  command: "create" | "update",
+  rest: Omit<Given, "spec" | "command">,
+): Draft {
   const spec = draft(from);
   for (const { flag, on, apply } of serviceFlags)
-    if ((on === "both" || on === command) && rest.flags.has(flag.long)) apply({ spec, ...rest });
+    if ((on === "both" || on === command) && rest.flags.has(flag.long)) apply({ spec, command, ...rest });
   return spec;
 }
 
@@ -47,8 +51,6 @@ export function flagsOf(command: "create" | "update"): Flag[] {
 
 const basics = "What runs:";
 const reach = "How it is reached:";
-const where = "Where it runs:";
-const care = "Health, stop and restart:";
 
 function setEnv(spec: Draft, entry: string | undefined): void {
   if (entry === undefined) return;
@@ -57,17 +59,6 @@ function setEnv(spec: Draft, entry: string | undefined): void {
   if (at < 0) env.push(entry);
   else env[at] = entry;
 }
-
-function health(spec: Draft): HealthCheck {
-  const check = container(spec);
-  check.healthcheck ??= { test: [] };
-  // A setting of the check means that there is one again.
-  if (check.healthcheck.test[0] === "NONE") check.healthcheck.test = [];
-  return check.healthcheck;
-}
-
-const text: Parser<string> = (value) =>
-  value.includes("\0") ? { rule: "must not contain a zero byte", fix: "leave it out" } : { ok: value };
 
 const targetPort: Parser<string> = (value) => {
   const target = /^(?:\d+:)?(\d+)(?:\/tcp)?$/.exec(value)?.[1];
@@ -109,23 +100,7 @@ function envFile(given: Given): void {
   }
 }
 
-const conditions = {
-  none: RestartCondition.NONE,
-  "on-failure": RestartCondition.ON_FAILURE,
-  any: RestartCondition.ANY,
-} as const;
 const policies = { missing: PullPolicy.MISSING, always: PullPolicy.ALWAYS, never: PullPolicy.NEVER } as const;
-
-function resource(kind: "reserve" | "limit", of: "reservations" | "limits", words: string): ServiceFlag[] {
-  return [
-    one(where, { long: `${kind}-cpu`, value: "CORES", help: `cores ${words}` }, as.cpus, (spec, value) => {
-      spec.task[of].nanoCpus = value;
-    }),
-    one(where, { long: `${kind}-memory`, value: "SIZE", help: `memory ${words}` }, as.bytes, (spec, value) => {
-      spec.task[of].memoryBytes = value;
-    }),
-  ];
-}
 
 /** In the order in which they are applied. */
 export const serviceFlags: readonly ServiceFlag[] = [
@@ -135,9 +110,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
     }),
     on: "create",
   },
-  one(basics, { long: "replicas", value: "N", help: "number of tasks (default 1)" }, as.replicas, (spec, value) => {
-    spec.mode = { $case: "replicated", value: { replicas: value } };
-  }),
+  ...modeFlags,
   {
     ...one(basics, { long: "image", value: "IMAGE", help: "the image" }, as.nonEmpty, (spec, value) => {
       container(spec).image = value;
@@ -204,8 +177,8 @@ export const serviceFlags: readonly ServiceFlag[] = [
   ),
   ...many(
     basics,
-    { long: "mount", value: "MOUNT", help: "type=bind|volume|tmpfs,src=…,dst=…[,ro]" },
-    () => as.mount,
+    { long: "mount", value: "MOUNT", help: "type=bind|volume|tmpfs,src=…,dst=…[,ro][,volume-driver=…]" },
+    () => mount,
     { value: "PATH", parse: as.nonEmpty },
     {
       add: (spec, mount, replace) => {
@@ -259,9 +232,9 @@ export const serviceFlags: readonly ServiceFlag[] = [
       long: "publish",
       short: "p",
       value: "PORT",
-      help: "port on every host: 8080:80, 80, published=8080,target=80,name=http",
+      help: "port on every host: 8080:80, 80, published=8080,target=80,name=http[,mode=host]",
     },
-    () => as.publishedPort,
+    () => publishedPort,
     { value: "PORT", parse: targetPort },
     {
       add: addPort,
@@ -272,7 +245,7 @@ export const serviceFlags: readonly ServiceFlag[] = [
   ...many(
     reach,
     { long: "expose", value: "PORT", help: "port inside the cluster only: 80, or target=80,name=http" },
-    () => as.exposedPort,
+    () => exposedPort,
     { value: "PORT", parse: targetPort },
     {
       add: addPort,
@@ -281,140 +254,8 @@ export const serviceFlags: readonly ServiceFlag[] = [
     },
   ),
 
-  ...many(
-    where,
-    { long: "constraint", value: "EXPRESSION", help: "node.labels.zone==eu, node.hostname!=h1" },
-    () => as.nonEmpty,
-    { value: "EXPRESSION", parse: as.nonEmpty },
-    {
-      add: (spec, value) => {
-        const { constraints } = spec.task.placement;
-        if (!constraints.includes(value)) constraints.push(value);
-      },
-      // Blanks around the operator do not make it another one.
-      remove: (spec, key) =>
-        removeFrom(
-          spec.task.placement.constraints,
-          (other) => other.replaceAll(/\s/g, "") === key.replaceAll(/\s/g, ""),
-        ),
-    },
-  ),
-  one(
-    where,
-    { long: "replicas-max-per-node", value: "N", help: "most tasks on one node, 0 for no limit" },
-    as.uint32("1"),
-    (spec, value) => {
-      spec.task.placement.maxReplicasPerNode = value;
-    },
-  ),
-  ...resource("reserve", "reservations", "kept for each task"),
-  ...resource("limit", "limits", "a task may use at most"),
-
-  {
-    flag: { long: "no-healthcheck", help: "switch the image's health check off", group: care },
-    on: "both",
-    apply({ spec, flags }) {
-      const given = ["health-cmd", "health-interval", "health-timeout", "health-retries", "health-start-period"].find(
-        (flag) => flags.has(flag),
-      );
-      if (given !== undefined)
-        flags.report({ field: "--no-healthcheck", value: "", rule: `contradicts --${given}`, fix: "give one of them" });
-      container(spec).healthcheck = { test: ["NONE"] };
-    },
-  },
-  one(
-    care,
-    { long: "health-cmd", value: "COMMAND", help: "shell command, 0 is healthy; empty for the image's own" },
-    text,
-    (spec, value) => {
-      if (value === "") container(spec).healthcheck = undefined;
-      else health(spec).test = ["CMD-SHELL", value];
-    },
-  ),
-  one(care, { long: "health-interval", value: "DURATION", help: "between checks" }, as.duration, (spec, value) => {
-    health(spec).intervalMs = value;
-  }),
-  one(care, { long: "health-timeout", value: "DURATION", help: "longest check" }, as.duration, (spec, value) => {
-    health(spec).timeoutMs = value;
-  }),
-  one(
-    care,
-    { long: "health-retries", value: "N", help: "failures in a row to be unhealthy" },
-    as.uint32("3"),
-    (spec, value) => {
-      health(spec).retries = value;
-    },
-  ),
-  one(
-    care,
-    { long: "health-start-period", value: "DURATION", help: "failures do not count so long" },
-    as.duration,
-    (spec, value) => {
-      health(spec).startPeriodMs = value;
-    },
-  ),
-  one(
-    care,
-    { long: "stop-signal", value: "SIGNAL", help: "asks the process to end (default SIGTERM)" },
-    text,
-    (spec, value) => {
-      container(spec).stopSignal = value;
-    },
-  ),
-  one(
-    care,
-    { long: "stop-grace-period", value: "DURATION", help: "from there to SIGKILL (default 10s)" },
-    as.duration,
-    (spec, value) => {
-      container(spec).stopGracePeriodMs = value;
-    },
-  ),
-  one(
-    care,
-    { long: "drain-timeout", value: "DURATION", help: "for open connections to end before that (default 5s)" },
-    as.duration,
-    (spec, value) => {
-      spec.drainTimeoutMs = value;
-    },
-  ),
-  one(
-    care,
-    {
-      long: "restart-condition",
-      value: "CONDITION",
-      help: "none, on-failure or any (default any)",
-      complete: Object.keys(conditions),
-    },
-    as.oneOf<RestartCondition>(conditions),
-    (spec, value) => {
-      spec.task.restart.condition = value;
-    },
-  ),
-  one(
-    care,
-    { long: "restart-delay", value: "DURATION", help: "before the first restart, doubled up to 60s (default 1s)" },
-    as.duration,
-    (spec, value) => {
-      spec.task.restart.delayMs = value;
-    },
-  ),
-  one(
-    care,
-    { long: "restart-max-attempts", value: "N", help: "restarts in place before the task is replaced (default 3)" },
-    as.uint32("3"),
-    (spec, value) => {
-      spec.task.restart.maxAttempts = value;
-    },
-  ),
-  one(
-    care,
-    { long: "restart-window", value: "DURATION", help: "how far back attempts count (default 2m)" },
-    as.duration,
-    (spec, value) => {
-      spec.task.restart.windowMs = value;
-    },
-  ),
-
+  ...placementFlags,
+  ...careFlags,
   ...rolling("update"),
   ...rolling("rollback"),
 ];

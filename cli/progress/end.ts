@@ -12,6 +12,7 @@ const exitOf: Readonly<Record<Result["outcome"], Exit>> = {
   "rolled-back": exits.undone,
   paused: exits.undone,
   aborted: exits.undone,
+  failed: exits.undone,
   superseded: exits.error,
   removed: exits.error,
   unplaceable: exits.unplaceable,
@@ -31,7 +32,11 @@ export function endWait(
   const reason = "reason" in result ? result.reason : "";
   if (json || mode === "json") {
     const end = { type: "end", ...service, outcome: result.outcome, revision: result.revision, reason, exit };
-    io.out(`${safeJson("slots" in result ? { ...end, slots: result.slots } : end)}\n`);
+    const more = {
+      ...("slots" in result ? { slots: result.slots } : {}),
+      ...("run" in result ? { run: result.run } : {}),
+    };
+    io.out(`${safeJson({ ...end, ...more })}\n`);
   }
   if (exit === exits.ok) return exit;
   const { name } = service;
@@ -59,6 +64,15 @@ export function endWait(
             [`flotilla service rollback ${name}`, "go back"],
           ]),
           `flotilla service ps --no-trunc ${name}`,
+        ],
+      });
+    case "failed":
+      throw new Failure(exit, `run ${result.run} of ${name} failed`, {
+        why: [reason],
+        next: [
+          `flotilla service ps --no-trunc ${name}`,
+          `flotilla service logs --tail 50 ${name}`,
+          `flotilla service run ${name}    # try again`,
         ],
       });
     case "superseded":

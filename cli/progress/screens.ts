@@ -52,23 +52,32 @@ export function screenFor(mode: ProgressMode, io: Io): ProgressScreen {
   }
 }
 
-export function overall({ view: { done, total } }: Frame): string {
+export function overall({ view: { done, total, job } }: Frame): string {
+  if (job !== undefined) return `job progress: ${done} out of ${total} complete`;
   return `overall progress: ${done} out of ${total} tasks`;
 }
 
+/** "1/5", or the node where slots are the nodes'. */
+function labelOf({ slot, label }: SlotView, total: number): string {
+  return label === undefined || label === "" ? `${slot}/${total}` : label;
+}
+
 /** `1/5: running   [=========>] h2` */
-export function bar(slot: SlotView, total: number, stateWidth = 9): string {
-  const label = `${slot.slot}/${total}:`.padEnd(`${total}/${total}:`.length);
+export function bar(slot: SlotView, total: number, stateWidth = 9, labelWidth = `${total}/${total}:`.length): string {
+  const label = `${plain(labelOf(slot, total))}:`.padEnd(labelWidth);
   const done = "=".repeat(slot.steps);
   const state = slot.state.padEnd(stateWidth);
-  const tail = [slot.node, slot.error].filter((part) => part !== "").join("  ");
+  // Once is enough.
+  const tail = [slot.label === slot.node ? "" : slot.node, slot.error].filter((part) => part !== "").join("  ");
   return `${label} ${state} [${`${done}>`.padEnd(11)}]${tail === "" ? "" : ` ${plain(tail)}`}`;
 }
 
 export function frameLines(frame: Frame): string[] {
   const { view } = frame;
   const stateWidth = Math.max(9, ...view.slots.slice(0, barsMax).map(({ state }) => state.length));
-  const bars = view.total <= barsMax ? view.slots.map((slot) => bar(slot, view.total, stateWidth)) : totals(view);
+  const labelWidth = Math.max(...view.slots.slice(0, barsMax).map((slot) => labelOf(slot, view.total).length + 1));
+  const bars =
+    view.total <= barsMax ? view.slots.map((slot) => bar(slot, view.total, stateWidth, labelWidth)) : totals(view);
   return [overall(frame), ...bars, ...(frame.verify === "" ? [] : [`verify: ${frame.verify}`])];
 }
 
@@ -219,7 +228,8 @@ class JsonScreen implements ProgressScreen {
     const key = [revision, view.done, view.total, verify].join(" ");
     if (slots.length === 0 && key === this.#last) return;
     this.#last = key;
-    this.#line({ type: "progress", service, revision, running: view.done, desired: view.total, verify, slots });
+    const run = view.job === undefined ? {} : { run: view.job.run?.number ?? null };
+    this.#line({ type: "progress", service, revision, ...run, running: view.done, desired: view.total, verify, slots });
   }
 
   failed(task: FailedTask): void {

@@ -4,12 +4,15 @@
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
 import {
   ContainerPhase,
+  type JobRun,
+  JobState,
   RolloutState,
   SlotVerdict,
   type Task,
   TaskState,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { isOver, orderTasks, stateOf } from "../screen/task.js";
+import { isGlobal, isJob, newestRun } from "../screen/job.js";
+import { isOver, orderTasks, shortId, stateOf } from "../screen/task.js";
 import { taskState } from "../screen/words.js";
 
 export interface SlotView {
@@ -29,6 +32,8 @@ export interface SlotView {
   error: string;
   /** Waiting for a node, and nothing but. */
   unplaced: boolean;
+  /** Instead of the slot's number: the node, where slots are the nodes'. */
+  label?: string;
 }
 
 export interface ProgressView {
@@ -37,6 +42,8 @@ export interface ProgressView {
   total: number;
   /** Tasks beyond the slots asked for, or of other revisions, that are still there. */
   leaving: number;
+  /** Of a job: its tasks complete instead of being ready. */
+  job?: { run: JobRun | undefined };
 }
 
 /** Numbers of the revisions that have the same tasks as `revision`. */
@@ -50,20 +57,22 @@ export function sameTasks(state: ServiceState, revision: number): ReadonlySet<nu
   ]);
 }
 
-export function progressOf(state: ServiceState): ProgressView {
+export function progressOf(state: ServiceState, aim?: Aim): ProgressView {
+  if (isJob(state.service?.spec)) return jobProgress(state, runOf(state, aim));
   const wanted = sameTasks(state, state.service?.revision ?? 0);
   const total = state.replicasDesired;
   const bySlot = new Map<number, Task[]>();
-  let leaving = 0;
   for (const task of orderTasks(state.tasks)) {
-    const meant = task.desiredState <= TaskState.RUNNING;
-    if (!isOver(task) && (!meant || task.slot > total)) leaving += 1;
     const tasks = bySlot.get(task.slot);
     if (tasks === undefined) bySlot.set(task.slot, [task]);
     else tasks.push(task);
   }
-  const slots: SlotView[] = [];
-  for (let slot = 1; slot <= total; slot += 1) {
+  const chosen = chooseSlots(bySlot, total);
+  const leaving = state.tasks.filter(
+    (task) => !isOver(task) && !(task.desiredState <= TaskState.RUNNING && chosen.has(task.slot)),
+  ).length;
+  const perNode = isGlobal(state.service?.spec);
+  const slots = [...chosen].map((slot): SlotView => {
     const tasks = bySlot.get(slot) ?? [];
     const meant = tasks.filter(({ desiredState }) => desiredState <= TaskState.RUNNING);
     const task =
@@ -71,9 +80,73 @@ export function progressOf(state: ServiceState): ProgressView {
       meant.find((candidate) => !isOver(candidate)) ??
       tasks.find((candidate) => wanted.has(candidate.revision)) ??
       tasks[0];
-    slots.push(slotView(slot, task, wanted, state));
-  }
+    const view = slotView(slot, task, wanted, state);
+    return perNode ? { ...view, label: nodeLabel(task, state) } : view;
+  });
   return { slots, done: slots.filter(({ done }) => done).length, total, leaving };
+}
+
+/**
+ * As many slots as are asked for, ascending: those that have a task now, then those whose tasks ended, then new ones.
+ * After scaling down, and where slots are the nodes', the numbers have gaps.
+ */
+function chooseSlots(bySlot: ReadonlyMap<number, readonly Task[]>, total: number): ReadonlySet<number> {
+  const used = [...bySlot.keys()].sort((a, b) => a - b);
+  const isMeant = (slot: number) =>
+    bySlot.get(slot)?.some((task) => task.desiredState <= TaskState.RUNNING && !isOver(task)) === true;
+  const chosen = new Set(used.filter(isMeant).slice(0, total));
+  for (const slot of used) if (chosen.size < total) chosen.add(slot);
+  for (let slot = 1; chosen.size < total; slot += 1) chosen.add(slot);
+  return new Set([...chosen].sort((a, b) => a - b));
+}
+
+/** The node that a slot is of. */
+function nodeLabel(task: Task | undefined, { nodeNames }: ServiceState): string {
+  const id = task?.nodeId || (task?.onlyNodeId ?? "");
+  return nodeNames[id] ?? shortId(id, true);
+}
+
+/** The run that is waited for: the one that was asked for, else the newest of the revision, else the newest. */
+export function runOf({ service }: ServiceState, aim?: Aim): JobRun | undefined {
+  if (aim === undefined) return newestRun(service);
+  const { run, revision } = aim;
+  const matches = (service?.job?.runs ?? []).filter((each) =>
+    run === undefined ? each.revision === revision : each.requestId === run.requestId,
+  );
+  return matches.reduce<JobRun | undefined>(
+    (newest, each) => (newest === undefined || each.number > newest.number ? each : newest),
+    undefined,
+  );
+}
+
+function jobProgress(state: ServiceState, run: JobRun | undefined): ProgressView {
+  const { service, tasks, replicasDesired } = state;
+  const mode = service?.spec?.mode;
+  const perNode = isGlobal(service?.spec);
+  const bySlot = new Map<number, Task[]>();
+  for (const task of orderTasks(tasks.filter((task) => run !== undefined && task.run === run.number)))
+    bySlot.set(task.slot, [...(bySlot.get(task.slot) ?? []), task]);
+  const asked =
+    mode?.$case === "replicatedJob" || mode?.$case === "cron" ? (mode.value.completions ?? 1) : replicasDesired;
+  const total = run?.total ?? asked;
+  const numbers = perNode
+    ? [...bySlot.keys()].sort((a, b) => a - b)
+    : Array.from({ length: total }, (_, index) => index + 1);
+  const slots = numbers.map((slot): SlotView => {
+    const all = bySlot.get(slot) ?? [];
+    const task =
+      all.find((each) => stateOf(each) === TaskState.COMPLETE) ??
+      all.find((each) => each.desiredState <= TaskState.RUNNING && !isOver(each)) ??
+      all[0];
+    const view = slotView(slot, task, new Set(task === undefined ? [] : [task.revision]), state);
+    const done = task !== undefined && stateOf(task) === TaskState.COMPLETE;
+    const shown = { ...view, done, steps: done ? 10 : Math.min(9, view.steps) };
+    if (task === undefined) shown.state = "to come";
+    return perNode ? { ...shown, label: nodeLabel(task, state) } : shown;
+  });
+  const done = Math.max(run?.completed ?? 0, slots.filter((slot) => slot.done).length);
+  const leaving = tasks.filter((task) => !isOver(task) && task.desiredState > TaskState.RUNNING).length;
+  return { slots, done, total, leaving, job: { run } };
 }
 
 function slotView(slot: number, task: Task | undefined, wanted: ReadonlySet<number>, state: ServiceState): SlotView {
@@ -108,6 +181,8 @@ export type Ending =
   | { outcome: "converged" }
   /** A failure action or a user undid it, or stopped it half-way. */
   | { outcome: "rolled-back" | "paused" | "aborted"; reason: string }
+  /** Of a job: its run failed, or was not begun. */
+  | { outcome: "failed"; reason: string; run: number }
   /** Somebody asked for something else meanwhile. */
   | { outcome: "superseded"; reason: string }
   | { outcome: "removed"; reason: string };
@@ -120,12 +195,18 @@ export interface Aim {
   rolloutId: string;
   /** Whether going back is itself what was asked for. */
   isRollback: boolean;
+  /** The run of a job that was asked for by hand, and the service's version since then. */
+  run?: { requestId: string; version: number };
 }
 
 /** Whether it is over, and how; undefined: not yet. `goingBack` says why, while a rollback is under way. */
 export function endingOf(state: ServiceState, aim: Aim): { ending?: Ending; goingBack?: string } {
   if (state.removed || state.service?.removing === true || state.service === undefined)
     return { ending: { outcome: "removed", reason: "the service was removed" } };
+  if (isJob(state.service.spec)) {
+    const ending = jobEnding(state, aim);
+    return ending === undefined ? {} : { ending };
+  }
   const { rollout } = state;
   const paused = (of: string) => ({
     outcome: "paused" as const,
@@ -169,6 +250,41 @@ export function endingOf(state: ServiceState, aim: Aim): { ending?: Ending; goin
   return {};
 }
 
+/** A job is what was asked for once its run has ended well. */
+function jobEnding(state: ServiceState, aim: Aim): Ending | undefined {
+  const { service } = state;
+  const run = runOf(state, aim);
+  if (run === undefined) {
+    if (aim.run === undefined) {
+      if ((service?.revision ?? 0) > aim.revision) return superseded(state, aim);
+      // What the schedule begins is not waited for: there is nothing to see before it is due.
+      return service?.spec?.mode?.$case === "cron" && service.revision === aim.revision
+        ? { outcome: "converged" }
+        : undefined;
+    }
+    const { requestId, version } = aim.run;
+    const pending = service?.job?.requested.includes(requestId) === true;
+    if (pending || (service?.meta?.version ?? 0) < version) return undefined;
+    return {
+      outcome: "superseded",
+      reason: "its run was ended and forgotten before it could be seen; its history limits say how many are kept",
+    };
+  }
+  switch (run.state) {
+    case JobState.SUCCEEDED:
+      return { outcome: "converged" };
+    case JobState.FAILED:
+      return { outcome: "failed", run: run.number, reason: run.message || "it gave no reason" };
+    case JobState.SKIPPED:
+      return { outcome: "failed", run: run.number, reason: `it was skipped: ${run.message}` };
+    case JobState.REPLACED:
+      return { outcome: "superseded", reason: `run ${run.number} was replaced: ${run.message}` };
+    case JobState.UNSPECIFIED:
+    case JobState.RUNNING:
+      return undefined;
+  }
+}
+
 function superseded(state: ServiceState, aim: Aim): Ending {
   const revision = state.service?.revision ?? 0;
   const cause = state.revisions.find(({ number }) => number === revision)?.cause ?? "";
@@ -186,8 +302,8 @@ export function stuckSlots(state: ServiceState, view: ProgressView): SlotView[] 
     if (isOver(task)) return false;
     const now = stateOf(task);
     if (task.desiredState > TaskState.RUNNING) return now >= TaskState.ASSIGNED;
-    // Placed and on its way; a task in back-off or not healthy is not on its way to free anything.
-    return now > TaskState.PENDING && now < TaskState.RUNNING;
+    // Placed and on its way; a task in back-off or not healthy is not on its way to free anything. A job's will end.
+    return now > TaskState.PENDING && (view.job === undefined ? now < TaskState.RUNNING : true);
   });
   const watched = (state.rollout?.state === RolloutState.RUNNING ? state.rollout.slots : []).some(
     ({ verdict, slot }) => verdict === SlotVerdict.PENDING && !stuck.some((other) => other.slot === slot),
@@ -196,8 +312,10 @@ export function stuckSlots(state: ServiceState, view: ProgressView): SlotView[] 
 }
 
 /** Tasks in trouble: ended badly, or restarting in place; each once. */
-export function failures(state: ServiceState): Task[] {
+export function failures(state: ServiceState, view?: Pick<ProgressView, "job">): Task[] {
   return state.tasks.filter((task) => {
+    // Of a job only those of the run that is waited for.
+    if (view?.job !== undefined && task.run !== view.job.run?.number) return false;
     const now = stateOf(task);
     if (now === TaskState.FAILED || now === TaskState.REJECTED) return true;
     return now === TaskState.RUNNING && task.status?.container?.phase === ContainerPhase.BACKING_OFF;

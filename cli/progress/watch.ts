@@ -4,12 +4,13 @@ import { ClusterError, messageOf } from "../../lib/errors.js";
 import { pause } from "../../lib/clock.js";
 import { formatDurationMs } from "../../lib/units.js";
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
-import { RolloutState, type Task } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { ContainerPhase, RolloutState, type Task, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { ControlApi } from "../client/mod.js";
 import { awayMsMax, isPassing } from "../client/passing.js";
 import { Failure, exits } from "../exit.js";
 import type { Io } from "../io.js";
-import { taskName } from "../screen/task.js";
+import { stateOf, taskName } from "../screen/task.js";
+import { plain } from "../screen/text.js";
 import { logTail, whatFailed } from "./failure.js";
 import type { ProgressScreen } from "./screens.js";
 import {
@@ -93,6 +94,8 @@ class Watch {
   /** Since when everything is as asked. */
   #settledAtMs: number | undefined;
   #lostSaid = false;
+  /** What the service was last said to wait for. */
+  #waitingFor = "";
   #failuresShown = 0;
   /** Log lines on their way, shown before the end. */
   readonly #pending = new Set<Promise<void>>();
@@ -196,13 +199,17 @@ class Watch {
     const first = this.#state === undefined;
     this.#state = state;
     const aim = (this.#aim ??= aimOf(state, this.#options.revision));
-    const view = progressOf(state);
+    const view = progressOf(state, aim);
     const { ending: reached, goingBack } = endingOf(state, aim);
     const ending = this.#watched(state, view, aim, reached);
     if (goingBack !== undefined && !this.#goingBack) {
       this.#goingBack = true;
       screen.say(`going back: ${goingBack}`);
     }
+    const { waitingFor = "" } = state.service ?? {};
+    if (waitingFor !== "" && waitingFor !== this.#waitingFor)
+      screen.say(`${this.#options.name} has no tasks yet: ${plain(waitingFor)}`);
+    this.#waitingFor = waitingFor;
     this.#measure(view);
     if (ending?.outcome !== "removed")
       screen.update({
@@ -211,7 +218,7 @@ class Watch {
         view,
         verify: verifying(state, view, ending, this.#settledAtMs !== undefined),
       });
-    this.#showFailures(state, aim, first);
+    this.#showFailures(state, view, aim, first);
     if (ending !== undefined) this.#finish(ending);
     else this.#onTime();
   }
@@ -225,7 +232,7 @@ class Watch {
     }
     const now = this.#options.io.clock.monotonic();
     this.#settledAtMs ??= now;
-    const watchMs = this.#newTasks && aim.rolloutId === "" ? monitorOf(state) : 0;
+    const watchMs = this.#newTasks && aim.rolloutId === "" && view.job === undefined ? monitorOf(state) : 0;
     return now - this.#settledAtMs >= watchMs ? ending : undefined;
   }
 
@@ -241,7 +248,7 @@ class Watch {
     const now = this.#options.io.clock.monotonic();
     const { timeoutMs } = this.#options;
     const state = this.#state;
-    const view = state === undefined ? undefined : progressOf(state);
+    const view = state === undefined ? undefined : progressOf(state, this.#aim);
     const stuck = state === undefined || view === undefined || this.#goingBack ? [] : stuckSlots(state, view);
     if (stuck.length === 0) this.#stuckSinceMs = undefined;
     else this.#stuckSinceMs ??= now;
@@ -254,8 +261,7 @@ class Watch {
     }
     if (timedOut) {
       const watched = this.#settledAtMs === undefined ? "" : ", and not yet watched long enough";
-      const progress =
-        view === undefined ? "no state was seen" : `${view.done} out of ${view.total} tasks were ready${watched}`;
+      const progress = view === undefined ? "no state was seen" : `${counted(view)}${watched}${this.#waits()}`;
       this.#finish({ outcome: "timeout", reason: `not done within ${formatDurationMs(timeoutMs)}: ${progress}` });
       return;
     }
@@ -266,17 +272,24 @@ class Watch {
       return;
     }
     // A running rollout has deadlines of its own, and waits that are asked for.
-    if (state?.rollout?.state === RolloutState.RUNNING || settledAtMs !== undefined) this.#progressAtMs = now;
+    // And a job's tasks take as long as their work does.
+    const working = view?.job !== undefined && state?.tasks.some(isWorking) === true;
+    if (state?.rollout?.state === RolloutState.RUNNING || settledAtMs !== undefined || working)
+      this.#progressAtMs = now;
     if (timeoutMs === undefined && now - this.#progressAtMs >= this.#limits.idleMs)
       this.#finish({
         outcome: "timeout",
-        reason: `no more tasks became ready for ${formatDurationMs(this.#limits.idleMs)} (--timeout sets another limit)`,
+        reason: `no more tasks ${view?.job === undefined ? "became ready" : "completed"} for ${formatDurationMs(this.#limits.idleMs)} (--timeout sets another limit)${this.#waits()}`,
       });
   }
 
-  #showFailures(state: ServiceState, aim: Aim, first: boolean): void {
+  #waits(): string {
+    return this.#waitingFor === "" ? "" : `; it has no tasks yet: ${this.#waitingFor}`;
+  }
+
+  #showFailures(state: ServiceState, view: ProgressView, aim: Aim, first: boolean): void {
     const wanted = sameTasks(state, state.service?.revision ?? 0);
-    for (const task of failures(state)) {
+    for (const task of failures(state, view)) {
       const id = task.meta?.id ?? "";
       if (this.#shown.has(id)) continue;
       this.#shown.add(id);
@@ -306,6 +319,15 @@ class Watch {
   }
 }
 
+function counted({ done, total, job }: ProgressView): string {
+  return `${done} out of ${total} tasks were ${job === undefined ? "ready" : "complete"}`;
+}
+
+/** Runs now, and is not waiting for its next attempt. */
+function isWorking(task: Task): boolean {
+  return stateOf(task) === TaskState.RUNNING && task.status?.container?.phase !== ContainerPhase.BACKING_OFF;
+}
+
 function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     signal.addEventListener("abort", () => resolve(), { once: true });
@@ -329,6 +351,10 @@ function monitorOf(state: ServiceState): number {
 }
 
 function verifying(state: ServiceState, view: ProgressView, ending: Ending | undefined, settled: boolean): string {
+  if (view.job !== undefined) {
+    const { run } = view.job;
+    return ending?.outcome === "converged" && run !== undefined ? `run ${run.number} succeeded` : "";
+  }
   if (ending !== undefined) return ending.outcome === "converged" ? "service converged" : "";
   if (view.done < view.total) return "";
   if (settled) return `watching the new tasks for ${formatDurationMs(monitorOf(state))}`;

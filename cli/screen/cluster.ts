@@ -1,8 +1,13 @@
 // The managers as `cluster status` and `node ls` show them.
 
 import type { ClusterStatus, ManagerStatus } from "../../proto/gen/flotilla/control/v1/control.js";
+import { settingsOf } from "../../deploy/spec/mod.js";
+import { formatDurationMs } from "../../lib/units.js";
+import type { Brake, Cluster } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { type Column, renderTable } from "./table.js";
 import { count, plain } from "./text.js";
+import { ago } from "./time.js";
+import { placementStrategy } from "./words.js";
 
 export function quorumOf(voters: number): number {
   return Math.floor(voters / 2) + 1;
@@ -73,7 +78,49 @@ function quorumText(status: ClusterStatus): string {
   return `${text}; ${reachable} reachable, ${spare < 0 ? "too few" : `${spare} may fail`}`;
 }
 
-export function statusText(status: ClusterStatus): string {
+/** "3 of 5 nodes were lost at once 2 minutes ago: …", for everybody who looks. */
+export function brakeText({ sinceMs, lostNodes, nodes }: Brake, nowMs: number): string {
+  return `${lostNodes} of ${nodes} nodes were lost at once ${ago(sinceMs, nowMs)}: their tasks are left alone until nodes return, or 'flotilla node lost --force NODE' says that they are gone`;
+}
+
+/** The settings in words, a line each. */
+export function settingsRows(cluster: Cluster): [string, string][] {
+  const settings = settingsOf(cluster);
+  const { rebalanceMoves, rebalanceIntervalMs } = settings;
+  return [
+    ["Placement", placementStrategy(settings.strategy)],
+    ["Preemption", settings.preemption ? "on" : "off"],
+    ["Lost after", formatDurationMs(settings.lostAfterMs)],
+    ["Task history", `${settings.taskHistory} per slot`],
+    [
+      "Rebalance",
+      rebalanceMoves === 0
+        ? "off"
+        : `${count(rebalanceMoves, "move")} at a time, every ${formatDurationMs(rebalanceIntervalMs)}`,
+    ],
+  ];
+}
+
+/** One thing a line, the values under each other. */
+export function rowsText(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([key]) => key.length)) + 2;
+  return rows.map(([key, value]) => `${`${key}:`.padEnd(width)}${plain(value)}\n`).join("");
+}
+
+/** The cluster's own state where it could be had, and why not where it could not. */
+export type Told = { cluster: Cluster } | { unknown: string };
+
+function clusterRows(told: Told | undefined, nowMs: number): [string, string][] {
+  if (told === undefined) return [];
+  if ("unknown" in told) return [["Settings", `not known: ${told.unknown}`]];
+  const { brake } = told.cluster;
+  return [
+    ...(brake === undefined ? [] : [["Brake", brakeText(brake, nowMs)] satisfies [string, string]]),
+    ...settingsRows(told.cluster),
+  ];
+}
+
+export function statusText(status: ClusterStatus, told?: Told, nowMs = 0): string {
   const leader = leaderOf(status);
   const answered = status.managers.find(({ id }) => id === status.answeredBy);
   const { store, revision, term, epoch, commitIndex, appliedIndex, writable, message } = status;
@@ -89,8 +136,7 @@ export function statusText(status: ClusterStatus): string {
     if (!leaderAnswered(status) && answered !== undefined)
       rows.push(["Told by", `${answered.name}, which ${leader === undefined ? "knows no leader" : "does not lead"}`]);
   }
-  const width = Math.max(...rows.map(([key]) => key.length)) + 2;
-  const head = rows.map(([key, value]) => `${`${key}:`.padEnd(width)}${plain(value)}\n`).join("");
+  const head = rowsText([...rows, ...clusterRows(told, nowMs)]);
   return status.managers.length === 0 ? head : `${head}\n${renderTable(managerColumns, managerRows(status))}`;
 }
 

@@ -1,28 +1,106 @@
 // Objects as JSON for programs. The names are an interface: they stay, and units are part of them.
 
 import type { NodeState, ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
-import type {
-  Event,
-  PortSpec,
-  Resources,
-  Revision,
-  Rollout,
-  ServiceSpec,
-  Task,
-  UpdateConfig,
+import { settingsOf } from "../../deploy/spec/mod.js";
+import {
+  type AutoscaleSpec,
+  type Cluster,
+  ConcurrencyPolicy,
+  type Event,
+  type JobRun,
+  type Placement,
+  PlacementStrategy,
+  type PortSpec,
+  PublishMode,
+  type Resources,
+  type Revision,
+  type Rollout,
+  type ServiceSpec,
+  type Task,
+  type UpdateConfig,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { nodeManagerJson } from "./cluster.js";
+import { nextRunMs } from "./job.js";
+import { drainOf } from "./node.js";
 import { iso } from "./time.js";
 import * as words from "./words.js";
 
 const time = (atMs: number | undefined) => (atMs === undefined || atMs === 0 ? null : iso(atMs));
 
-export function portJson({ targetPort, publishedPort, name }: PortSpec) {
-  return { target: targetPort, published: publishedPort === 0 ? null : publishedPort, protocol: "tcp", name };
+export function portJson({ targetPort, publishedPort, name, mode }: PortSpec) {
+  const published = publishedPort === 0 ? null : publishedPort;
+  // Not said is on every host.
+  const where = words.publishMode(mode === PublishMode.UNSPECIFIED ? PublishMode.INGRESS : mode);
+  return { target: targetPort, published, protocol: "tcp", name, mode: where };
 }
 
 function resourcesJson(resources: Resources | undefined) {
-  return { nanoCpus: resources?.nanoCpus ?? 0, memoryBytes: resources?.memoryBytes ?? 0 };
+  return {
+    nanoCpus: resources?.nanoCpus ?? 0,
+    memoryBytes: resources?.memoryBytes ?? 0,
+    generic: resources?.generic ?? {},
+  };
+}
+
+function placementJson(placement: Placement | undefined) {
+  return {
+    constraints: placement?.constraints ?? [],
+    maxReplicasPerNode: placement?.maxReplicasPerNode ?? 0,
+    preferences: placement?.preferences ?? [],
+    affinities: (placement?.affinities ?? []).map(({ expression, weight, required }) => ({
+      expression,
+      weight: required ? null : weight,
+      required,
+    })),
+    strategy: strategyJson(placement?.strategy),
+  };
+}
+
+/** null: the cluster's. */
+function strategyJson(strategy: PlacementStrategy | undefined) {
+  return strategy === undefined || strategy === PlacementStrategy.UNSPECIFIED
+    ? null
+    : words.placementStrategy(strategy);
+}
+
+/** What only some modes have is null in the others. */
+function modeJson(mode: ServiceSpec["mode"]) {
+  const runs = mode?.$case === "replicatedJob" || mode?.$case === "cron" ? mode.value : undefined;
+  const cron = mode?.$case === "cron" ? mode.value : undefined;
+  return {
+    mode: words.modeWord(mode),
+    replicas: mode?.$case === "replicated" ? mode.value.replicas : null,
+    completions: runs === undefined ? null : (runs.completions ?? 1),
+    maxConcurrent: runs?.maxConcurrent ?? null,
+    cron:
+      cron === undefined
+        ? null
+        : {
+            schedule: cron.schedule,
+            timeZone: cron.timeZone === "" ? "UTC" : cron.timeZone,
+            concurrency: words.concurrencyPolicy(
+              cron.concurrency === ConcurrencyPolicy.UNSPECIFIED ? ConcurrencyPolicy.FORBID : cron.concurrency,
+            ),
+            keepSucceeded: cron.keepSucceeded,
+            keepFailed: cron.keepFailed,
+            startDeadlineMs: cron.startDeadlineMs,
+            suspended: cron.suspended,
+          },
+  };
+}
+
+function runJson(run: JobRun) {
+  return {
+    number: run.number,
+    revision: run.revision,
+    state: words.jobState(run.state),
+    message: run.message,
+    completed: run.completed,
+    total: run.total,
+    dueAt: time(run.dueAtMs),
+    startedAt: time(run.startedAtMs),
+    endedAt: time(run.endedAtMs),
+  };
 }
 
 function updateJson(update: UpdateConfig | undefined) {
@@ -36,6 +114,8 @@ function updateJson(update: UpdateConfig | undefined) {
     maxFailureRatio,
     minHealthyTimeMs,
     progressDeadlineMs,
+    maxSurge,
+    maxUnavailable,
   } = update;
   return {
     parallelism,
@@ -46,6 +126,8 @@ function updateJson(update: UpdateConfig | undefined) {
     maxFailureRatio,
     minHealthyTimeMs,
     progressDeadlineMs,
+    maxSurge,
+    maxUnavailable,
   };
 }
 
@@ -55,16 +137,16 @@ export function specJson(spec: ServiceSpec) {
   return {
     name: spec.name,
     labels: spec.labels,
-    mode: "replicated",
-    replicas: spec.mode?.$case === "replicated" ? spec.mode.value.replicas : 0,
+    ...modeJson(spec.mode),
     container: {
       ...rest,
       healthcheck: healthcheck ?? null,
-      mounts: (mounts ?? []).map(({ type, source, target, readOnly }) => ({
+      mounts: (mounts ?? []).map(({ type, source, target, readOnly, volumeDriver }) => ({
         type: words.mountType(type),
         source,
         target,
         readOnly,
+        volumeDriver,
       })),
       pullPolicy: words.pullPolicy(pullPolicy ?? 0),
     },
@@ -76,11 +158,28 @@ export function specJson(spec: ServiceSpec) {
       maxAttempts: restart?.maxAttempts,
       windowMs: restart?.windowMs,
     },
-    placement: { constraints: placement?.constraints ?? [], maxReplicasPerNode: placement?.maxReplicasPerNode ?? 0 },
+    placement: placementJson(placement),
+    priority: spec.task?.priority ?? 0,
     ports: spec.ports.map(portJson),
     update: updateJson(spec.update),
     rollback: updateJson(spec.rollback),
     drainTimeoutMs: spec.drainTimeoutMs,
+    stopAfterDisconnectMs: spec.stopAfterDisconnectMs ?? null,
+    autoscale: spec.autoscale === undefined ? null : autoscaleJson(spec.autoscale),
+    dependsOn: spec.dependsOn,
+  };
+}
+
+function autoscaleJson(autoscale: AutoscaleSpec) {
+  const { min, max, cpuPercent, memoryPercent, requestsPerReplica, upCoolDownMs, downCoolDownMs } = autoscale;
+  return {
+    min,
+    max,
+    cpuPercent: cpuPercent ?? null,
+    memoryPercent: memoryPercent ?? null,
+    requestsPerReplica: requestsPerReplica ?? null,
+    upCoolDownMs,
+    downCoolDownMs,
   };
 }
 
@@ -92,6 +191,7 @@ export function taskJson(task: Task, nodeName: string, image?: string) {
     service: task.serviceName,
     serviceId: task.serviceId,
     slot: task.slot,
+    run: task.run === 0 ? null : task.run,
     revision: task.revision,
     ...(image === undefined ? {} : { image }),
     node: nodeName,
@@ -103,6 +203,12 @@ export function taskJson(task: Task, nodeName: string, image?: string) {
     message: status?.message ?? "",
     error: status?.error ?? "",
     placementMessage: task.placementMessage,
+    placementReason: task.placementReason,
+    onlyNodeId: task.onlyNodeId,
+    leave:
+      task.leave === undefined
+        ? null
+        : { reason: task.leave.reason, at: time(task.leave.atMs), startFirst: task.leave.startFirst },
     cause: task.cause,
     createdAt: time(task.meta?.createdAtMs),
     endedAt: time(task.endedAtMs),
@@ -157,12 +263,12 @@ function revisionJson(revision: Revision) {
 }
 
 /** A service without its spec and tasks, for lists. */
-export function serviceJson(state: ServiceState) {
+export function serviceJson(state: ServiceState, nowMs: number) {
   const { service } = state;
   return {
     id: service?.meta?.id ?? "",
     name: service?.spec?.name ?? "",
-    mode: "replicated",
+    mode: words.modeWord(service?.spec?.mode),
     replicas: { running: state.replicasRunning, desired: state.replicasDesired },
     image: service?.spec?.task?.container?.image ?? "",
     ports: (service?.spec?.ports ?? []).map(portJson),
@@ -174,12 +280,30 @@ export function serviceJson(state: ServiceState) {
     createdAt: time(service?.meta?.createdAtMs),
     updatedAt: time(service?.meta?.updatedAtMs),
     rollout: state.rollout === undefined ? null : rolloutJson(state.rollout),
+    waitingFor: service?.waitingFor ?? "",
+    job:
+      service?.job === undefined
+        ? null
+        : {
+            lastRun: service.job.lastRun,
+            requested: service.job.requested.length,
+            runs: service.job.runs.map(runJson),
+          },
+    nextRunAt: time(nextRunMs(state, nowMs)),
+    autoscale:
+      service?.autoscale === undefined
+        ? null
+        : {
+            message: service.autoscale.message,
+            scaledUpAt: time(service.autoscale.scaledUpAtMs),
+            scaledDownAt: time(service.autoscale.scaledDownAtMs),
+          },
   };
 }
 
-export function inspectJson(state: ServiceState) {
+export function inspectJson(state: ServiceState, nowMs: number) {
   return {
-    ...serviceJson(state),
+    ...serviceJson(state, nowMs),
     spec: state.service?.spec === undefined ? null : specJson(state.service.spec),
     revisions: state.revisions.map(revisionJson),
     tasks: state.tasks.map((task) => taskJson(task, state.nodeNames[task.nodeId] ?? "")),
@@ -188,13 +312,17 @@ export function inspectJson(state: ServiceState) {
 
 export function nodeJson({ node, tasks, reserved, manager }: NodeState) {
   const description = node?.description;
+  const drain = drainOf(node);
   return {
     id: node?.meta?.id ?? "",
     hostname: description?.hostname ?? "",
     state: words.nodeState(node?.status?.state ?? 0),
     stateSince: time(node?.status?.sinceMs),
+    lastSeenAt: time(node?.status?.lastSeenAtMs),
+    lossConfirmed: node?.status?.lossConfirmed ?? false,
     message: node?.status?.message ?? "",
     availability: words.nodeAvailability(node?.spec?.availability ?? 0),
+    drain: drain === undefined ? null : { deadlineAt: time(drain.deadlineAtMs), tasksLeft: tasks },
     role: words.nodeRole(node?.spec?.role ?? 0),
     manager: nodeManagerJson(manager),
     labels: node?.spec?.labels ?? {},
@@ -208,6 +336,7 @@ export function nodeJson({ node, tasks, reserved, manager }: NodeState) {
     address: description?.advertiseAddress ?? "",
     subnet: node?.subnet ?? "",
     problems: node?.problems ?? [],
+    volumeDrivers: description?.volumeDrivers ?? [],
     resources: resourcesJson(description?.resources),
     reserved: resourcesJson(reserved),
     tasks,
@@ -224,5 +353,22 @@ export function eventJson(event: Event) {
     id: event.id,
     name: event.name,
     message: event.message,
+    cause: event.cause,
   };
+}
+
+export function settingsJson(cluster: Cluster) {
+  const settings = settingsOf(cluster);
+  return {
+    placementStrategy: words.placementStrategy(settings.strategy),
+    preemption: settings.preemption,
+    lostAfterMs: settings.lostAfterMs,
+    taskHistory: settings.taskHistory,
+    rebalanceMoves: settings.rebalanceMoves,
+    rebalanceIntervalMs: settings.rebalanceIntervalMs,
+  };
+}
+
+export function brakeJson({ brake }: Cluster) {
+  return brake === undefined ? null : { since: time(brake.sinceMs), lostNodes: brake.lostNodes, nodes: brake.nodes };
 }

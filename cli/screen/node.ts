@@ -2,12 +2,12 @@
 
 import { formatBytes, formatNanoCpus } from "../../lib/units.js";
 import type { NodeState } from "../../proto/gen/flotilla/control/v1/control.js";
-import { NodeRole, type Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { type Node, NodeAvailability, NodeRole, type Resources } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { managerRole, nodeManager } from "./cluster.js";
 import type { Column } from "./table.js";
 import { shortId } from "./task.js";
 import { count, plain } from "./text.js";
-import { ago } from "./time.js";
+import { ago, humanDuration } from "./time.js";
 import { capital, nodeAvailability, nodeState } from "./words.js";
 
 export function nodeColumns(trunc: boolean): Column<NodeState>[] {
@@ -19,13 +19,20 @@ export function nodeColumns(trunc: boolean): Column<NodeState>[] {
       header: "STATUS",
       get: ({ node }) => {
         const problems = node?.problems.length ?? 0;
-        return `${capital(nodeState(node?.status?.state ?? 0))}${problems === 0 ? "" : ` (${count(problems, "problem")})`}`;
+        const notes = [
+          ...(problems === 0 ? [] : [count(problems, "problem")]),
+          ...(node?.status?.lossConfirmed === true ? ["loss confirmed"] : []),
+        ];
+        return `${capital(nodeState(node?.status?.state ?? 0))}${notes.length === 0 ? "" : ` (${notes.join(", ")})`}`;
       },
     },
     {
       key: "Availability",
       header: "AVAILABILITY",
-      get: ({ node }) => capital(nodeAvailability(node?.spec?.availability ?? 0)),
+      get: ({ node, tasks }) => {
+        const word = capital(nodeAvailability(node?.spec?.availability ?? 0));
+        return drainOf(node) !== undefined && tasks > 0 ? `${word} (${count(tasks, "task")} left)` : word;
+      },
     },
     { key: "Manager", header: "MANAGER", get: ({ manager }) => nodeManager(manager) },
     { key: "Tasks", header: "TASKS", get: ({ tasks }) => String(tasks) },
@@ -48,7 +55,28 @@ export function labelWords(labels: Readonly<Record<string, string>>): string {
 }
 
 function resources(of: Resources | undefined): string {
-  return `${formatNanoCpus(of?.nanoCpus ?? 0)} cores, ${formatBytes(of?.memoryBytes ?? 0)}`;
+  const generic = Object.entries(of?.generic ?? {}).map(([name, amount]) => `, ${name}=${amount}`);
+  return `${formatNanoCpus(of?.nanoCpus ?? 0)} cores, ${formatBytes(of?.memoryBytes ?? 0)}${generic.join("")}`;
+}
+
+/** Of NodeSpec.drain_deadline_ms. */
+const drainDeadlineMsDefault = 600_000;
+
+/** Of a node that is drained: when what is left on it is stopped. */
+export function drainOf(node: Node | undefined): { deadlineAtMs: number } | undefined {
+  const { spec } = node ?? {};
+  if (spec?.availability !== NodeAvailability.DRAINED) return undefined;
+  return { deadlineAtMs: spec.availabilitySinceMs + (spec.drainDeadlineMs ?? drainDeadlineMsDefault) };
+}
+
+/** "Drained; 3 tasks left, stopped in 5 minutes" */
+function availabilityWords({ node, tasks }: NodeState, nowMs: number): string {
+  const word = capital(nodeAvailability(node?.spec?.availability ?? 0));
+  const drain = drainOf(node);
+  if (drain === undefined || tasks === 0) return word;
+  const leftMs = drain.deadlineAtMs - nowMs;
+  const until = leftMs <= 0 ? "being stopped" : `stopped in ${humanDuration(leftMs).toLowerCase()}`;
+  return `${word}; ${count(tasks, "task")} left, ${until}`;
 }
 
 /** What the manager on the node is, and what it is to become. */
@@ -61,7 +89,7 @@ function managerWords({ node, manager }: NodeState): string {
 
 export function nodePretty(state: NodeState, nowMs: number): string {
   const { node, tasks, reserved } = state;
-  const { description, status, spec } = node ?? {};
+  const { description, status } = node ?? {};
   const message = status?.message ?? "";
   const rows: [string, string][] = [
     ["ID", node?.meta?.id ?? ""],
@@ -70,7 +98,9 @@ export function nodePretty(state: NodeState, nowMs: number): string {
       "Status",
       `${capital(nodeState(status?.state ?? 0))}, since ${ago(status?.sinceMs ?? 0, nowMs)}${message === "" ? "" : ` (${message})`}`,
     ],
-    ["Availability", capital(nodeAvailability(spec?.availability ?? 0))],
+    ["Last seen", status === undefined || status.lastSeenAtMs === 0 ? "" : ago(status.lastSeenAtMs, nowMs)],
+    ["Loss", status?.lossConfirmed === true ? "confirmed: its tasks are replaced, brake or not" : ""],
+    ["Availability", availabilityWords(state, nowMs)],
     ["Manager", managerWords(state)],
     ["Labels", labelWords(labelsOf(state))],
     ["Tasks", String(tasks)],
@@ -80,6 +110,7 @@ export function nodePretty(state: NodeState, nowMs: number): string {
     ["Subnet", node?.subnet ?? ""],
     ["Platform", `${description?.os ?? ""}/${description?.architecture ?? ""}`],
     ["Engine", `${description?.engineVersion ?? ""} (API ${description?.engineApiVersion ?? ""})`],
+    ["Volume drivers", (description?.volumeDrivers ?? []).join(", ")],
     ["Agent", description?.agentVersion ?? ""],
     ["Problems", (node?.problems ?? []).join("; ")],
   ];

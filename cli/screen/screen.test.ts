@@ -151,7 +151,7 @@ describe("tasks", () => {
 describe("services and nodes", () => {
   it("look as Docker's", () => {
     const rows = [state({ tasks: [task({ slot: 1 })] })];
-    expect(renderTable(serviceColumns(true), rows)).toBe(
+    expect(renderTable(serviceColumns({ trunc: true, nowMs: startMs }), rows)).toBe(
       "ID             NAME   MODE         REPLICAS   IMAGE     PORTS\n" +
         "web000000000   web    replicated   1/2        nginx:1   *:8080->80/tcp\n",
     );
@@ -186,7 +186,7 @@ describe("services and nodes", () => {
 
   it("have stable names in JSON, units included, and words for enums", () => {
     const whole = state({ tasks: [task({ slot: 1 })], rollout: rollout({}) });
-    expect(serviceJson(whole)).toMatchObject({
+    expect(serviceJson(whole, startMs)).toMatchObject({
       name: "web",
       replicas: { running: 1, desired: 2 },
       ports: [{ target: 80, published: 8080, protocol: "tcp", name: "" }],
@@ -222,7 +222,7 @@ describe("services and nodes", () => {
       "Manager:      Reachable (voter 2 at 10.0.0.2:7400), being taken out\n",
     );
     expect(nodePretty(node("h3", { role: NodeRole.MANAGER }), startMs)).toContain("none yet; the node was promoted\n");
-    const json = JSON.stringify(inspectJson(whole));
+    const json = JSON.stringify(inspectJson(whole, startMs));
     expect(json).not.toContain("_unknownFields");
     expect(json).not.toContain("$case");
   });
@@ -230,8 +230,8 @@ describe("services and nodes", () => {
   it("show a rollout slot by slot", () => {
     const moving = rollout({ message: "paused by the user", state: 2 });
     moving.slots = [
-      { slot: 2, taskId: "bbb", startedAtMs: 0, verdict: 3, message: "exit code 1" },
-      { slot: 1, taskId: "aaa", startedAtMs: 0, verdict: 2, message: "" },
+      { slot: 2, taskId: "bbb", startedAtMs: 0, verdict: 3, message: "exit code 1", startFirst: false },
+      { slot: 1, taskId: "aaa", startedAtMs: 0, verdict: 2, message: "", startFirst: false },
     ];
     expect(statusText("web", moving, startMs + 2000)).toBe(
       "web: rollout from revision 1 to 2: paused (paused by the user)\nbegan 2 seconds ago\n\n" +

@@ -18,6 +18,7 @@ export interface TaskRow {
 export interface TaskView {
   nowMs: number;
   trunc: boolean;
+  runs: boolean;
 }
 
 /** As Docker shortens ids. */
@@ -41,12 +42,13 @@ export function taskName(task: Task): string {
   return `${task.serviceName}.${task.slot}`;
 }
 
-/** By service and slot, in a slot what runs or will run first, then newest first. */
+/** By service, of a job newest run first, and slot; in a slot what runs or will run first, then newest first. */
 export function orderTasks(tasks: readonly Task[]): Task[] {
   const created = (task: Task) => task.meta?.createdAtMs ?? 0;
   return [...tasks].sort(
     (a, b) =>
       compare(a.serviceName, b.serviceName) ||
+      b.run - a.run ||
       a.slot - b.slot ||
       Number(a.desiredState > TaskState.RUNNING) - Number(b.desiredState > TaskState.RUNNING) ||
       created(b) - created(a) ||
@@ -58,8 +60,17 @@ function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** "Running 5 seconds ago", "Backing off, next start in 4s (attempt 3)", "Running 2 minutes ago (unhealthy)". */
+/** "Running 5 seconds ago", "Running 5 seconds ago, to leave", "Backing off, next start in 4s (attempt 3)", "Running 2 minutes ago (unhealthy)". */
 export function currentState(task: Task, nowMs: number): string {
+  return isLeaving(task) ? `${observedState(task, nowMs)}, to leave` : observedState(task, nowMs);
+}
+
+/** Whether it is to make way though nothing is wrong with it, and still runs. */
+export function isLeaving(task: Task): boolean {
+  return task.leave !== undefined && task.desiredState <= TaskState.RUNNING && !isOver(task);
+}
+
+function observedState(task: Task, nowMs: number): string {
   const { status } = task;
   if (status === undefined) return "New";
   const { container } = status;
@@ -73,19 +84,28 @@ export function currentState(task: Task, nowMs: number): string {
   return words;
 }
 
-/** What is wrong with the task, or why it waits; empty when all is well. */
+/** What is wrong with the task, or why it waits or is to leave; empty when all is well. */
 export function taskError(task: Task): string {
   const error = task.status?.error ?? "";
   if (error !== "") return error;
+  if (isLeaving(task)) return task.leave?.reason ?? "";
   return stateOf(task) <= TaskState.PENDING && !isOver(task) ? task.placementMessage : "";
 }
 
 const errorCharsMax = 60;
 
-export function taskColumns({ nowMs, trunc }: TaskView): Column<TaskRow>[] {
+/** `runs`: whether there are tasks of jobs, whose runs tell them apart. */
+export function taskColumns({ nowMs, trunc, runs }: TaskView): Column<TaskRow>[] {
+  const run: Column<TaskRow> = {
+    key: "Run",
+    header: "RUN",
+    get: ({ task }) => (task.run === 0 ? "" : String(task.run)),
+    ...(runs ? {} : { hidden: true }),
+  };
   return [
     { key: "ID", header: "ID", get: ({ task }) => shortId(task.meta?.id ?? "", trunc) },
     { key: "Name", header: "NAME", get: ({ task, history }) => `${history ? " \\_ " : ""}${taskName(task)}` },
+    run,
     { key: "Image", header: "IMAGE", get: ({ image }) => image },
     { key: "Node", header: "NODE", get: ({ node }) => node },
     { key: "DesiredState", header: "DESIRED STATE", get: ({ task }) => capital(taskState(task.desiredState)) },
@@ -106,6 +126,7 @@ export function taskColumns({ nowMs, trunc }: TaskView): Column<TaskRow>[] {
           .map(({ hostPort, targetPort }) => `*:${hostPort}->${targetPort}/tcp`)
           .join(","),
     },
+    { key: "Cause", header: "CAUSE", get: ({ task }) => task.cause, hidden: true },
     { key: "Revision", header: "REVISION", get: ({ task }) => String(task.revision), hidden: true },
     { key: "Slot", header: "SLOT", get: ({ task }) => String(task.slot), hidden: true },
     { key: "ContainerID", header: "CONTAINER ID", get: ({ task }) => task.status?.container?.id ?? "", hidden: true },

@@ -1,16 +1,22 @@
 // Wire enums as words: one table each, for tables, JSON and progress alike.
 
+import { modeWords } from "../../deploy/spec/words.js";
 import {
+  ConcurrencyPolicy,
   ContainerHealth,
   ContainerPhase,
   FailureAction,
+  JobState,
   MountType,
   NodeAvailability,
   NodeRole,
   NodeState,
+  PlacementStrategy,
+  PublishMode,
   PullPolicy,
   RestartCondition,
   RolloutState,
+  type ServiceSpec,
   SlotVerdict,
   TaskState,
   UpdateOrder,
@@ -42,6 +48,15 @@ export const failureAction = names(FailureAction);
 export const restartCondition = names(RestartCondition);
 export const pullPolicy = names(PullPolicy);
 export const mountType = names(MountType);
+export const jobState = names(JobState);
+export const concurrencyPolicy = names(ConcurrencyPolicy);
+export const placementStrategy = names(PlacementStrategy);
+export const publishMode = names(PublishMode);
+
+/** What a mode is called, in flags, tables and JSON. */
+export function modeWord(mode: ServiceSpec["mode"]): string {
+  return modeWords[mode?.$case ?? "replicated"];
+}
 
 /** "running" → "Running". */
 export function capital(word: string): string {

@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import type { ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
 import { type Task, TaskState } from "../../../proto/gen/flotilla/objects/v1/objects.js";
+import { modeWords } from "../../../deploy/spec/words.js";
 import { UsageError } from "../../exit.js";
 import { filterFlag, formatFlag, noTruncFlag, quietFlag } from "../../flags/flag.js";
 import { readFilters } from "../../flags/filter.js";
@@ -13,6 +14,7 @@ import { parseFormat, renderListing } from "../../screen/table.js";
 import { parsePaths } from "../../screen/path.js";
 import {
   type TaskRow,
+  isLeaving,
   isOver,
   orderTasks,
   shortId,
@@ -22,7 +24,7 @@ import {
   taskName,
 } from "../../screen/task.js";
 import { plain, safeJson } from "../../screen/text.js";
-import { taskState, wordsOf } from "../../screen/words.js";
+import { modeWord, taskState, wordsOf } from "../../screen/words.js";
 import { type Cli, type Given, addLeaf } from "../leaf.js";
 
 export function addLs(parent: Command, cli: Cli): void {
@@ -44,19 +46,29 @@ export function addLs(parent: Command, cli: Cli): void {
           id: (state, value) => (state.service?.meta?.id ?? "").startsWith(value),
           name: (state, value) => (state.service?.spec?.name ?? "").startsWith(value),
           label: (state, value) => hasLabel(state.service?.spec?.labels, value),
-          mode: () => true,
+          mode: (state, value) => modeWord(state.service?.spec?.mode) === value,
         },
-        { mode: ["replicated"] },
+        { mode: Object.values(modeWords) },
       );
       const format = parseFormat(flags.text("format"), json);
       flags.check();
       const api = await given.connect();
+      const nowMs = io.clock.now();
       const name = (state: ServiceState) => state.service?.spec?.name ?? "";
       const rows = (await api.services()).filter(matches).sort((a, b) => (name(a) < name(b) ? -1 : 1));
       if (flags.has("quiet"))
         for (const { service } of rows) io.out(`${shortId(service?.meta?.id ?? "", !flags.has("no-trunc"))}\n`);
       else
-        io.out(renderListing({ columns: serviceColumns(!flags.has("no-trunc")), rows, toJson: serviceJson }, format));
+        io.out(
+          renderListing(
+            {
+              columns: serviceColumns({ trunc: !flags.has("no-trunc"), nowMs }),
+              rows,
+              toJson: (row) => serviceJson(row, nowMs),
+            },
+            format,
+          ),
+        );
     },
   });
 }
@@ -81,18 +93,24 @@ export function showTasks(
   const format = parseFormat(flags.text("format"), json);
   let slot = "";
   const rows = orderTasks(tasks.filter(matches)).map((task): TaskRow => {
-    const at = `${task.serviceId}.${task.slot}`;
+    const at = `${task.serviceId}.${task.run}.${task.slot}`;
     const history = at === slot;
     slot = at;
-    return { task, history, node: nodeNames[task.nodeId] ?? "", image: imageOf(task) };
+    return { task, history, node: nodeOf(task, nodeNames), image: imageOf(task) };
   });
   if (flags.has("quiet")) {
     for (const { task } of rows) io.out(`${shortId(task.meta?.id ?? "", trunc)}\n`);
     return;
   }
-  const columns = taskColumns({ nowMs: io.clock.now(), trunc });
+  const columns = taskColumns({ nowMs: io.clock.now(), trunc, runs: rows.some(({ task }) => task.run > 0) });
   io.out(renderListing({ columns, rows, toJson: (row) => taskJson(row.task, row.node, row.image) }, format));
   if (format.kind === "table" && trunc) for (const line of pendingReasons(rows)) io.out(line);
+}
+
+/** Of a task of a global service also before it is placed: it can run nowhere else. */
+function nodeOf({ nodeId, onlyNodeId }: Task, nodeNames: Readonly<Record<string, string>>): string {
+  const id = nodeId || onlyNodeId;
+  return nodeNames[id] ?? (nodeId === "" ? shortId(id, true) : "");
 }
 
 /** What the table has no room for: the whole reason why tasks wait, once per reason. */
@@ -109,23 +127,26 @@ function pendingReasons(rows: readonly TaskRow[]): string[] {
   });
 }
 
-function readTaskFilters({ flags }: Given, nodeNames: Readonly<Record<string, string>>) {
+export function readTaskFilters({ flags }: Given, nodeNames: Readonly<Record<string, string>>) {
   return readFilters<Task>(
     flags,
     {
       id: (task, value) => (task.meta?.id ?? "").startsWith(value),
       name: (task, value) => taskName(task).startsWith(value),
-      node: (task, value) =>
-        (nodeNames[task.nodeId] ?? "") === value || (task.nodeId !== "" && task.nodeId.startsWith(value)),
+      node: (task, value) => nodeOf(task, nodeNames) === value || (task.nodeId !== "" && task.nodeId.startsWith(value)),
+      service: (task, value) => task.serviceName === value || task.serviceId.startsWith(value),
       "desired-state": (task, value) =>
         value === "shutdown" ? task.desiredState > TaskState.RUNNING : taskState(task.desiredState) === value,
       state: (task, value) => taskState(stateOf(task)) === value,
       slot: (task, value) => String(task.slot) === value,
       revision: (task, value) => String(task.revision) === value,
+      run: (task, value) => String(task.run) === value,
+      leaving: (task, value) => String(isLeaving(task)) === value,
     },
     {
       "desired-state": ["running", "shutdown", ...wordsOf(TaskState, TaskState.READY, TaskState.READY), "remove"],
       state: wordsOf(TaskState, TaskState.NEW, TaskState.ORPHANED),
+      leaving: ["true", "false"],
     },
   );
 }
@@ -140,7 +161,7 @@ export function addPs(parent: Command, cli: Cli): void {
     complete: "services",
     summary: "list the tasks of services, with what became of earlier ones",
     description:
-      "Lists tasks, newest first within a slot. ERROR says what went wrong, or why a task has no node yet; --no-trunc shows all of it.",
+      "Lists tasks, newest first within a slot, of jobs by run. ERROR says what went wrong, why a task has no node yet, or why it is to leave the one that it has; --no-trunc shows all of it. `task why` explains one.",
     flags: taskListFlags,
     examples: [
       "flotilla service ps web",
@@ -160,6 +181,9 @@ export function addPs(parent: Command, cli: Cli): void {
       const nodeNames = Object.assign({}, ...states.map((state) => state.nodeNames)) as Record<string, string>;
       const tasks = states.flatMap((state) => state.tasks);
       showTasks(io, given, tasks, nodeNames, (task) => images.get(`${task.serviceId}@${task.revision}`) ?? "");
+      for (const { service } of states)
+        if ((service?.waitingFor ?? "") !== "")
+          io.err(`${plain(service?.spec?.name ?? "")} has no tasks yet: ${plain(service?.waitingFor ?? "")}\n`);
     },
   });
 }
@@ -194,14 +218,18 @@ export function addInspect(parent: Command, cli: Cli): void {
         throw new UsageError([{ field: "--pretty", value: "", rule: "contradicts --format", fix: "give one of them" }]);
       const api = await given.connect();
       const states = await Promise.all(args.map((service) => api.service(service)));
+      const nowMs = io.clock.now();
       if (template !== undefined) {
-        for (const state of states) io.out(`${template(inspectJson(state))}\n`);
+        for (const state of states) io.out(`${template(inspectJson(state, nowMs))}\n`);
         return;
       }
       io.out(
         flags.has("pretty")
-          ? states.map((state) => servicePretty(state, io.clock.now())).join("\n")
-          : `${safeJson(states.map(inspectJson), 2)}\n`,
+          ? states.map((state) => servicePretty(state, nowMs)).join("\n")
+          : `${safeJson(
+              states.map((state) => inspectJson(state, nowMs)),
+              2,
+            )}\n`,
       );
     },
   });

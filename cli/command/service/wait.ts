@@ -12,7 +12,10 @@ import { endWait } from "../../progress/end.js";
 import { type ProgressMode, progressModes, screenFor } from "../../progress/screens.js";
 import type { Aim } from "../../progress/view.js";
 import { watchService } from "../../progress/watch.js";
-import { safeJson } from "../../screen/text.js";
+import type { Service } from "../../../proto/gen/flotilla/objects/v1/objects.js";
+import { nextRunMs, scheduleWords } from "../../screen/job.js";
+import { plain, safeJson } from "../../screen/text.js";
+import { humanDuration, iso } from "../../screen/time.js";
 import type { Given } from "../leaf.js";
 
 const group = "Waiting:";
@@ -66,7 +69,7 @@ export async function afterChange(
   api: ControlApi,
   wait: WaitOptions,
   response: ServiceResponse,
-  change: { isRollback?: true; created?: true } = {},
+  change: { isRollback?: true; created?: true; runRequest?: string } = {},
 ): Promise<Exit> {
   const { service, rollout } = response;
   if (service?.spec === undefined)
@@ -75,18 +78,40 @@ export async function afterChange(
   const { name } = service.spec;
   // A request that was repeated may be answered with a rollout that is not its own.
   const rolloutId = rollout?.toRevision === service.revision ? (rollout.meta?.id ?? "") : "";
-  const aim: Aim = { revision: service.revision, rolloutId, isRollback: change.isRollback ?? false };
+  const { runRequest } = change;
+  const aim: Aim = {
+    revision: service.revision,
+    rolloutId,
+    isRollback: change.isRollback ?? false,
+    ...(runRequest === undefined ? {} : { run: { requestId: runRequest, version: service.meta?.version ?? 0 } }),
+  };
   const asJson = given.json || wait.mode === "json";
-  if (wait.detach) {
-    if (asJson)
-      io.out(
-        `${safeJson({ type: "end", id, name, outcome: "detached", revision: service.revision, reason: "not waited for", exit: exits.ok })}\n`,
-      );
-    else io.out(`${id}\n`);
+  // Its first run may be due in a month.
+  const scheduled = runRequest === undefined && service.spec.mode?.$case === "cron";
+  if (wait.detach || scheduled) {
+    const outcome = wait.detach ? "detached" : "scheduled";
+    const nowMs = io.clock.now();
+    const reason = wait.detach ? "not waited for" : scheduleWords({ service }, nowMs);
+    const end = { type: "end", id, name, outcome, revision: service.revision, reason, exit: exits.ok };
+    const next = scheduled ? { nextRunAt: iso(nextRunMs({ service }, nowMs)) || null } : {};
+    io.out(asJson ? `${safeJson({ ...end, ...next })}\n` : `${id}\n`);
+    if (scheduled && !asJson && wait.mode !== "quiet") io.err(`${dueText(service, nowMs)}\n`);
     return exits.ok;
   }
   if (!asJson) io.out(`${id}\n`);
   return await waitFor(io, given, api, wait, { id, name }, { aim, created: change.created ?? false });
+}
+
+/** When the schedule begins the next run, for whoever has just changed it. */
+function dueText(service: Service, nowMs: number): string {
+  const name = plain(service.spec?.name ?? "");
+  const run = `flotilla service run ${name}`;
+  const nextMs = nextRunMs({ service }, nowMs);
+  if (service.spec?.mode?.$case === "cron" && service.spec.mode.value.suspended)
+    return `${name} is suspended: the schedule begins no run; '${run}' does`;
+  if (nextMs === 0) return `${name} is never due: no time is like its schedule; '${run}' begins a run now`;
+  const which = (service.job?.lastRun ?? 0) === 0 ? "first" : "next";
+  return `${name}: the ${which} run is due at ${iso(nextMs)}, in ${humanDuration(nextMs - nowMs).toLowerCase()}; '${run}' begins one now`;
 }
 
 /** Waits for `aim`, for the revision, or for whatever is under way. */
