@@ -48,11 +48,13 @@ test.each<[string, Task[], RolloutState | undefined, boolean, number]>([
   ["one more than asked", [ready(1), ready(2), ready(3)], undefined, false, 3],
 ])("%s", (_, tasks, state, converged, running) => {
   const rollout = state === undefined ? undefined : rolloutIn(state);
-  expect(isConverged({ service, revisions, tasks, rollout })).toEqual({ converged, running, desired: 2 });
+  expect(isConverged({ service, revisions, tasks, rollout, nodes: [] })).toEqual({ converged, running, desired: 2 });
 });
 
 test("a service being removed has not converged, and wants nothing", () => {
-  expect(isConverged({ service: { ...service, removing: true }, revisions, tasks: [], rollout: undefined })).toEqual({
+  expect(
+    isConverged({ service: { ...service, removing: true }, revisions, tasks: [], rollout: undefined, nodes: [] }),
+  ).toEqual({
     converged: false,
     running: 0,
     desired: 0,
@@ -65,6 +67,12 @@ test("a task that ended and is not to be replaced is what was asked for", () => 
   const finishing = makeService({ spec: once });
   const task = makeTask("t", { nodeId: "h1", status: { ...readyStatus(), state: TaskState.COMPLETE } });
   expect(
-    isConverged({ service: finishing, revisions: [makeRevision(finishing)], tasks: [task], rollout: undefined }),
+    isConverged({
+      service: finishing,
+      revisions: [makeRevision(finishing)],
+      tasks: [task],
+      rollout: undefined,
+      nodes: [],
+    }),
   ).toEqual({ converged: true, running: 0, desired: 1 });
 });

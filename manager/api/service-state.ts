@@ -1,6 +1,7 @@
 // Everything about one service at one moment, as users and the command line's progress see it.
 
 import { LatestStream } from "../../lib/mod.js";
+import { isGlobal } from "../../deploy/spec/mod.js";
 import { isConverged } from "../../deploy/strategy/mod.js";
 import type { Service, Task } from "../../proto/mod.js";
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
@@ -30,7 +31,13 @@ export function serviceState(view: View, service: Service): ServiceState {
   const tasks = inOrder(view.tasksOfService(service.meta.id));
   const revisions = view.revisionsOfService(service.meta.id);
   const rollout = view.rollouts.get(service.rolloutId);
-  const { converged, running, desired } = isConverged({ service, revisions, tasks, rollout });
+  const { converged, running, desired } = isConverged({
+    service,
+    revisions,
+    tasks,
+    rollout,
+    nodes: view.nodes.values(),
+  });
   return {
     service,
     rollout,
@@ -50,6 +57,8 @@ export async function* watchService(store: Store, service: Service, signal: Abor
   const changes = new LatestStream<true>(`watch of service ${service.spec.name}`);
   const unsubscribe = store.subscribe((commit) => {
     const concerns = commit.changes.some((change) => {
+      // How many tasks a global service is to have.
+      if (change.table === "nodes") return isGlobal(service.spec);
       if (change.table === "services") return (change.after ?? change.before)?.meta.id === id;
       if (change.table === "tasks" || change.table === "rollouts" || change.table === "revisions")
         return (change.after ?? change.before)?.serviceId === id;

@@ -2,10 +2,12 @@
 // and writes. All state is in the store; a new leader starts with every service to look at.
 
 import { type Clock, ClusterError, type Logger, messageOf, ReconcileLoop, type Rng } from "../../lib/mod.js";
+import { isGlobal, settingsOf } from "../../deploy/spec/mod.js";
 import { stateName } from "../../deploy/strategy/mod.js";
-import { type Node, type Rollout, RolloutState } from "../../proto/mod.js";
+import { type Node, NodeState, type Rollout, RolloutState, type Service } from "../../proto/mod.js";
 import { applySteps, rolloutStateName, type Step } from "../rollout/mod.js";
-import type { Change, Commit, Store, Transaction } from "../store/mod.js";
+import type { Change, Commit, Store, Transaction, View } from "../store/mod.js";
+import { whyUnready } from "./depends.js";
 import { planService, type ServicePlan } from "./plan.js";
 
 /** Writes per transaction; below the store's limit, so that commits can be grouped. */
@@ -32,6 +34,10 @@ export class Orchestrator implements AsyncDisposable {
   readonly #wakes = new Map<string, number>();
   /** The store has no index of a service's rollouts. */
   readonly #rollouts = new Map<string, Set<string>>();
+  /** Services with a slot per node: any node that comes or goes concerns them. */
+  readonly #globals = new Set<string>();
+  /** Services that have not begun, by the names of those that they depend on. */
+  readonly #waiting = new Map<string, Set<string>>();
   #unsubscribe: (() => void) | undefined;
 
   constructor(options: OrchestratorOptions) {
@@ -53,7 +59,7 @@ export class Orchestrator implements AsyncDisposable {
     const { store } = this.#options;
     this.#unsubscribe = store.subscribe((commit) => this.#onCommit(commit));
     for (const rollout of store.view().rollouts.values()) this.#index(rollout);
-    for (const { meta } of store.view().services.values()) this.#dirty.add(meta.id);
+    for (const service of store.view().services.values()) this.#lookAtService(undefined, service);
     this.#loop.wake();
   }
 
@@ -75,28 +81,57 @@ export class Orchestrator implements AsyncDisposable {
 
   #look({ table, before, after }: Change): void {
     switch (table) {
-      case "services": {
-        const id = (after ?? before)?.meta.id;
-        if (id !== undefined) this.#dirty.add(id);
+      case "services":
+        this.#lookAtService(before, after);
         return;
-      }
       case "rollouts":
         if (after !== undefined) this.#index(after);
         else if (before !== undefined) this.#rollouts.get(before.serviceId)?.delete(before.meta.id);
         this.#dirty.add((after ?? before)?.serviceId ?? "");
         return;
-      case "tasks":
-        this.#dirty.add((after ?? before)?.serviceId ?? "");
+      case "tasks": {
+        const task = after ?? before;
+        if (task === undefined) return;
+        this.#dirty.add(task.serviceId);
+        this.#lookAtWaiting(task.serviceName);
         return;
+      }
       case "nodes":
         if (!isSamePlace(before, after))
           for (const { serviceId } of this.#options.store.view().tasksOfNode((after ?? before)?.meta.id ?? ""))
             this.#dirty.add(serviceId);
+        if (!isSameGround(before, after)) for (const id of this.#globals) this.#dirty.add(id);
+        return;
+      case "clusters":
+        // A shorter task history takes effect at once.
+        if (settingsOf(before).taskHistory !== settingsOf(after).taskHistory)
+          for (const { meta } of this.#options.store.view().services.values()) this.#dirty.add(meta.id);
         return;
       case "revisions":
-      case "clusters":
         return;
     }
+  }
+
+  #lookAtService(before: Service | undefined, after: Service | undefined): void {
+    const service = after ?? before;
+    if (service === undefined) return;
+    const { id } = service.meta;
+    this.#dirty.add(id);
+    if (after !== undefined && isGlobal(after.spec)) this.#globals.add(id);
+    else this.#globals.delete(id);
+    if (before !== undefined && before.waitingFor !== "")
+      for (const name of before.spec.dependsOn) {
+        this.#waiting.get(name)?.delete(id);
+        if (this.#waiting.get(name)?.size === 0) this.#waiting.delete(name);
+      }
+    if (after !== undefined && after.waitingFor !== "")
+      for (const name of after.spec.dependsOn) this.#waiting.set(name, (this.#waiting.get(name) ?? new Set()).add(id));
+    this.#lookAtWaiting(service.spec.name);
+  }
+
+  /** Looks again at the services that have not begun for the sake of this one. */
+  #lookAtWaiting(name: string): void {
+    for (const id of this.#waiting.get(name) ?? []) this.#dirty.add(id);
   }
 
   async #run(signal: AbortSignal): Promise<{ wakeAtMs: number | undefined }> {
@@ -153,6 +188,7 @@ export class Orchestrator implements AsyncDisposable {
     const { clock, rng } = this.#options;
     const service = tx.services.get(id);
     if (service === undefined) return undefined;
+    const [cluster] = tx.clusters.values();
     const rollouts: Rollout[] = [];
     for (const rolloutId of this.#rollouts.get(id) ?? []) {
       const rollout = tx.rollouts.get(rolloutId);
@@ -166,6 +202,9 @@ export class Orchestrator implements AsyncDisposable {
         rollout: tx.rollouts.get(service.rolloutId),
         rollouts,
         node: (nodeId) => tx.nodes.get(nodeId),
+        nodes: () => tx.nodes.values(),
+        settings: settingsOf(cluster),
+        unreadyBecause: (name) => whyUnready(name, partsOf(tx, name)),
       },
       { now: clock.now(), id: () => rng.id() },
     );
@@ -175,9 +214,58 @@ export class Orchestrator implements AsyncDisposable {
   }
 }
 
+function partsOf(view: View, name: string): Parameters<typeof whyUnready>[1] {
+  const service = view.serviceByName(name);
+  if (service === undefined) return undefined;
+  return {
+    service,
+    revisions: view.revisionsOfService(service.meta.id),
+    tasks: view.tasksOfService(service.meta.id),
+    rollout: view.rollouts.get(service.rolloutId),
+    nodes: view.nodes.values(),
+  };
+}
+
 /** Whether nothing about the node changed that tells where tasks may be. */
 function isSamePlace(before: Node | undefined, after: Node | undefined): boolean {
-  return before?.status.state === after?.status.state && before?.spec.availability === after?.spec.availability;
+  return (
+    before?.status.state === after?.status.state &&
+    before?.spec.availability === after?.spec.availability &&
+    before?.spec.drainDeadlineMs === after?.spec.drainDeadlineMs
+  );
+}
+
+/**
+ * Whether the node is as good a place for services with a slot per node as it was. All 5,000 of a cluster report their
+ * state now and then: between READY and UNKNOWN nothing changes here.
+ */
+function isSameGround(before: Node | undefined, after: Node | undefined): boolean {
+  if (before === undefined || after === undefined) return before === after;
+  return (
+    (before.status.state === NodeState.DOWN) === (after.status.state === NodeState.DOWN) &&
+    before.spec.availability === after.spec.availability &&
+    before.spec.role === after.spec.role &&
+    equalLabels(before.spec.labels, after.spec.labels) &&
+    equalDescriptions(before.description, after.description)
+  );
+}
+
+/** What constraints look at. */
+function equalDescriptions(a: Node["description"], b: Node["description"]): boolean {
+  return (
+    a === b ||
+    (a.hostname === b.hostname &&
+      a.os === b.os &&
+      a.architecture === b.architecture &&
+      a.advertiseAddress === b.advertiseAddress &&
+      equalLabels(a.labels, b.labels) &&
+      equalLabels(a.engineLabels, b.engineLabels))
+  );
+}
+
+function equalLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const keys = Object.keys(a);
+  return a === b || (keys.length === Object.keys(b).length && keys.every((key) => a[key] === b[key]));
 }
 
 function logStep(log: Logger, service: string, step: Step): void {

@@ -35,15 +35,25 @@ export class Draft {
     return this.#tasks.get(id);
   }
 
-  /** The tasks by slot, newest first. */
+  /** The tasks of a service without runs by slot, newest first. */
   bySlot(): Map<number, Task[]> {
-    const slots = new Map<number, Task[]>();
+    return this.byRun().get(0) ?? new Map<number, Task[]>();
+  }
+
+  /** The tasks by run, 0 where there are none, and then by slot, newest first. */
+  byRun(): Map<number, Map<number, Task[]>> {
+    const runs = new Map<number, Map<number, Task[]>>();
     for (const task of [...this.#tasks.values()].sort(newestFirst)) {
+      let slots = runs.get(task.run);
+      if (slots === undefined) {
+        slots = new Map<number, Task[]>();
+        runs.set(task.run, slots);
+      }
       const there = slots.get(task.slot);
       if (there === undefined) slots.set(task.slot, [task]);
       else there.push(task);
     }
-    return slots;
+    return runs;
   }
 
   create(task: Task): void {

@@ -1,7 +1,9 @@
 // The plan for one service: a pure function of everything stored about it and the time. All controllers that could
 // fight over tasks are this one function; the plan for a state it just produced is empty (invariant 9).
 
+import { isJob, type Settings } from "../../deploy/spec/mod.js";
 import {
+  budgetOf,
   hasEnded,
   isLost,
   isReady,
@@ -13,30 +15,39 @@ import {
 import {
   FailureAction,
   type Node,
-  NodeAvailability,
   NodeState,
-  replicasOf,
   type Revision,
   type Rollout,
   RolloutState,
+  type Service,
   type SlotProgress,
   SlotVerdict,
   type Task,
-  TaskState,
-  type UpdateConfig,
 } from "../../proto/mod.js";
-import { isUnderWay, type Making, type ServiceParts, type Step, undoRollout } from "../rollout/mod.js";
+import { configInForce, isUnderWay, type Making, type ServiceParts, type Step, undoRollout } from "../rollout/mod.js";
+import { waitingFor } from "./depends.js";
 import { Draft } from "./draft.js";
+import { globalSlots, replicatedSlots, type Slot, type SlotSet } from "./modes/mod.js";
+import { giveUpMoves, leavingOf, MoveBudget } from "./moving.js";
 import { planRemoval, reap, reapRecords } from "./reaper.js";
-import { chooseSlots } from "./scale.js";
+import { planRuns } from "./runs.js";
 import { isCurrent, planSlot, type SlotContext } from "./slot.js";
 
-/** Everything stored about one service. */
+/** Everything stored about one service, and what else its tasks hang on. */
 export interface ServiceSnapshot extends ServiceParts {
   tasks: readonly Task[];
   /** All rollouts that are kept, in no order. */
   rollouts: readonly Rollout[];
   node: (id: string) => Node | undefined;
+  /** All nodes; asked for only where there is a slot per node. */
+  nodes: () => Iterable<Node>;
+  /** Of the cluster; the defaults when absent. */
+  settings?: Settings;
+  /**
+   * Why the service of that name is not what another may depend on yet, in a clause; undefined: it is. Asked for only
+   * while the service has not begun. Absent: nothing is waited for.
+   */
+  unreadyBecause?: (name: string) => string | undefined;
 }
 
 export interface ServicePlan {
@@ -47,9 +58,27 @@ export interface ServicePlan {
 }
 
 export function planService(snapshot: ServiceSnapshot, making: Making): ServicePlan {
-  const { service, revisions } = snapshot;
   const draft = new Draft(snapshot.tasks, making.now);
-  if (service.removing) return { steps: planRemoval(snapshot, draft), wakeAtMs: undefined };
+  const { service: before } = snapshot;
+  if (before.removing) return { steps: planRemoval(snapshot, draft), wakeAtMs: undefined };
+  const waits = waitingFor(snapshot);
+  const service: Service = waits === before.waitingFor ? before : { ...before, waitingFor: waits };
+  if (waits !== "") return { steps: withService(before, service, [], making), wakeAtMs: undefined };
+  const now = { ...snapshot, service };
+  const plan = isJob(service.spec) ? planRuns(now, draft, making) : { service, ...planSlots(now, draft, making) };
+  return { steps: withService(before, plan.service, plan.steps, making), wakeAtMs: plan.wakeAtMs };
+}
+
+/** The steps, after the service's own record when that changed: tasks of a run come after the run. */
+function withService(before: Service, after: Service, steps: Step[], { now }: Making): Step[] {
+  if (after === before || steps.some(({ table }) => table === "services")) return steps;
+  const object: Service = { ...after, meta: { ...after.meta, updatedAtMs: now } };
+  return [{ do: "put", table: "services", object }, ...steps];
+}
+
+/** Of services that run all the time, in slots that rollouts move from one revision to another. */
+function planSlots(snapshot: ServiceSnapshot, draft: Draft, making: Making): ServicePlan {
+  const { service, revisions, node } = snapshot;
   const byNumber = new Map(revisions.map((revision) => [revision.number, revision]));
   const newest = byNumber.get(service.revision);
   if (newest === undefined)
@@ -58,22 +87,31 @@ export function planService(snapshot: ServiceSnapshot, making: Making): ServiceP
   const wake = (atMs: number) => {
     wakeAtMs = Math.min(wakeAtMs, atMs);
   };
+  const config = configInForce(snapshot);
+  giveUpMoves(draft, config, wake);
+  const slots = draft.bySlot();
+  const before = isUnderWay(snapshot.rollout) ? snapshot.rollout : undefined;
+  const { keep, drop } = slotsOf(snapshot, before === undefined ? undefined : byNumber.get(before.fromRevision), slots);
   const context: SlotContext = {
     draft,
     service,
     revision: (number) => byNumber.get(number),
-    node: snapshot.node,
-    config: configOf(snapshot, byNumber),
-    rolling: isUnderWay(snapshot.rollout),
+    node,
+    config,
+    moves: new MoveBudget(budgetOf(config), {
+      slots: () => {
+        const planned = draft.bySlot();
+        return keep.flatMap(({ slot, closed }) => (closed ? [] : [planned.get(slot) ?? []]));
+      },
+      isFinished: (task) => isFinished(context, task),
+      node,
+    }),
+    rolling: before !== undefined,
     id: making.id,
     wake,
   };
+  for (const { slot, desired } of drop) for (const { meta } of slots.get(slot) ?? []) draft.want(meta.id, desired);
 
-  const slots = draft.bySlot();
-  const { keep, drop } = chooseSlots(slots, replicasOf(service.spec));
-  for (const slot of drop) for (const { meta } of slots.get(slot) ?? []) draft.want(meta.id, TaskState.REMOVE);
-
-  const before = isUnderWay(snapshot.rollout) ? snapshot.rollout : undefined;
   let rollout = before;
   if (rollout !== undefined) {
     const decided = planRollout(context, snapshot, rollout, newest, keep, slots, making);
@@ -85,13 +123,13 @@ export function planService(snapshot: ServiceSnapshot, making: Making): ServiceP
   const progress = new Map((rollout?.slots ?? []).map((entry) => [entry.slot, entry]));
   // Ended in this very plan, the rollout leaves the slots as it made them; the next plan has no rollout.
   const stable = rollout === undefined ? undefined : byNumber.get(rollout.fromRevision);
-  for (const slot of keep) {
+  for (const { slot, nodeId } of inOrder(context, keep, slots)) {
     const entry = progress.get(slot);
     const held = rollout !== undefined && entry === undefined && !isDone(rollout);
     const target = held && stable !== undefined ? stable : newest;
     const watch = planSlot(
       context,
-      { slot, target, strict: !held, progress: entry, cause: causeFor(rollout, target, held) },
+      { slot, nodeId, target, strict: !held, progress: entry, cause: causeFor(rollout, target, held) },
       slots.get(slot) ?? [],
     );
     if (entry !== undefined && watch !== undefined) progress.set(slot, watching(context, entry, watch));
@@ -99,7 +137,7 @@ export function planService(snapshot: ServiceSnapshot, making: Making): ServiceP
   if (rollout !== undefined)
     rollout = { ...rollout, slots: rollout.slots.map((entry) => progress.get(entry.slot) ?? entry) };
 
-  reap(draft, snapshot.node);
+  reap(draft, { ...snapshot, revision: context.revision, wake });
   const steps = [
     ...draft.steps(),
     // After the tasks that it names. When a long plan is cut before it, the next plan finds tasks of the target in
@@ -112,14 +150,33 @@ export function planService(snapshot: ServiceSnapshot, making: Making): ServiceP
   return { steps, wakeAtMs: Number.isFinite(wakeAtMs) ? wakeAtMs : undefined };
 }
 
+function slotsOf(
+  { service: { spec }, nodes }: ServiceSnapshot,
+  from: Revision | undefined,
+  slots: ReadonlyMap<number, readonly Task[]>,
+): SlotSet {
+  if (spec.mode.$case === "replicated") return replicatedSlots(spec, slots);
+  return globalSlots({ spec, leaving: from?.spec, slots, nodes: nodes() });
+}
+
 /**
- * The settings of the change that is under way. A rollback goes by those of the revision that is being left, the last
- * word on how to leave it; unless the service was changed since.
+ * The slots to plan: first those where nothing is to be moved, since what they are short of is not to be added to, then
+ * the others, those that have waited longest first. Closed ones are left alone.
  */
-function configOf({ service, rollout }: ServiceSnapshot, byNumber: ReadonlyMap<number, Revision>): UpdateConfig {
-  if (!isUnderWay(rollout) || !rollout.isRollback) return service.spec.update;
-  const left = service.revision === rollout.toRevision ? byNumber.get(rollout.fromRevision) : undefined;
-  return (left?.spec ?? service.spec).rollback;
+function inOrder({ node }: SlotContext, keep: readonly Slot[], slots: ReadonlyMap<number, readonly Task[]>): Slot[] {
+  const still: Slot[] = [];
+  const moving: { slot: Slot; atMs: number }[] = [];
+  for (const slot of keep) {
+    if (slot.closed) continue;
+    let atMs = Number.POSITIVE_INFINITY;
+    for (const task of slots.get(slot.slot) ?? [])
+      if (isWanted(task) && !hasEnded(task))
+        atMs = Math.min(atMs, leavingOf(task, node)?.atMs ?? Number.POSITIVE_INFINITY);
+    if (Number.isFinite(atMs)) moving.push({ slot, atMs });
+    else still.push(slot);
+  }
+  moving.sort((a, b) => a.atMs - b.atMs || a.slot.slot - b.slot.slot);
+  return [...still, ...moving.map(({ slot }) => slot)];
 }
 
 function causeFor(rollout: Rollout | undefined, target: Revision, held: boolean): string {
@@ -147,7 +204,7 @@ function planRollout(
   snapshot: ServiceSnapshot,
   rollout: Rollout,
   target: Revision,
-  keep: readonly number[],
+  keep: readonly Slot[],
   slots: ReadonlyMap<number, readonly Task[]>,
   making: Making,
 ): RolloutDecision {
@@ -156,7 +213,7 @@ function planRollout(
     rollout,
     config: context.config,
     restart: target.spec.task.restart,
-    slots: keep.map((slot) => summarise(context, slot, slots.get(slot) ?? [], target, records.get(slot))),
+    slots: keep.map((slot) => summarise(context, slot, slots.get(slot.slot) ?? [], target, records.get(slot.slot))),
     now: making.now,
   });
   const next: Rollout = {
@@ -180,7 +237,7 @@ function planRollout(
 
 function summarise(
   context: SlotContext,
-  slot: number,
+  { slot, closed }: Slot,
   tasks: readonly Task[],
   target: Revision,
   record: SlotProgress | undefined,
@@ -195,19 +252,13 @@ function summarise(
     ready: ready.length > 0,
     away: ready.length > 0 && ready.every(({ nodeId }) => node(nodeId)?.status.state !== NodeState.READY),
     finished: ready.length === 0 && tasks.some((task) => isFinished(context, task)),
-    closed: isClosed(context, live),
+    closed,
     live: live.length,
     current: current.find(isReady) ?? current[0],
     currentReady: current.some(isReady),
     watched,
     watchedLost: watched !== undefined && isLost(watched, node),
   };
-}
-
-/** Whether the slot keeps the task that it has, and can get no other: slots of a global service stay with their node. */
-function isClosed({ service, node }: SlotContext, live: readonly Task[]): boolean {
-  if (service.spec.mode.$case !== "global") return false;
-  return live.some(({ nodeId }) => node(nodeId)?.spec.availability === NodeAvailability.CORDONED);
 }
 
 function isFinished({ revision }: SlotContext, task: Task): boolean {
@@ -227,7 +278,8 @@ function equalRollouts(a: Rollout, b: Rollout): boolean {
         entry.taskId === other.taskId &&
         entry.verdict === other.verdict &&
         entry.message === other.message &&
-        entry.startedAtMs === other.startedAtMs
+        entry.startedAtMs === other.startedAtMs &&
+        entry.startFirst === other.startFirst
       );
     })
   );

@@ -1,35 +1,52 @@
 // What is over and may be forgotten: finished tasks beyond a slot's history, removed tasks, old revisions and
 // rollouts, and in the end whole services.
 
-import { hasEnded } from "../../deploy/strategy/mod.js";
-import { type Node, type Task, TaskState } from "../../proto/mod.js";
+import { settingsOf } from "../../deploy/spec/mod.js";
+import { goesOn, hasEnded } from "../../deploy/strategy/mod.js";
+import { type Revision, type Task, TaskState } from "../../proto/mod.js";
 import { orphan } from "../dispatcher/mod.js";
 import type { Step } from "../rollout/mod.js";
 import type { Draft } from "./draft.js";
+import { fencedUntilMs } from "./fence.js";
 import type { ServiceSnapshot } from "./plan.js";
 
-/** Ended tasks that a slot keeps: what `service ps` shows, and what back-off is counted from. */
-const historyPerSlot = 5;
 /** Revisions that a service keeps, besides those that are in use or that a rollback would go to. */
 const revisionsKept = 50;
 const rolloutsKept = 10;
 
-/** Ends what nobody else will end, and forgets what is over. */
-export function reap(draft: Draft, node: (id: string) => Node | undefined): void {
+export interface Reaping extends Pick<ServiceSnapshot, "node" | "settings"> {
+  revision: (number: number) => Revision | undefined;
+  wake: (atMs: number) => void;
+  /** Ended tasks that a slot keeps at least, where their number decides something; the cluster's setting may be more. */
+  atLeast?: (task: Task) => number;
+}
+
+/** Ends what nobody else will end, and forgets what is over: of each slot the oldest beyond its history. */
+export function reap(
+  draft: Draft,
+  { node, settings = settingsOf(undefined), revision, wake, atLeast = () => 0 }: Reaping,
+): void {
   for (const task of draft.tasks()) {
     if (hasEnded(task)) continue;
     if (task.nodeId !== "" && node(task.nodeId) === undefined) draft.change(orphan(task, draft.now));
     // No agent knows of it, so no agent will stop it.
     else if (task.nodeId === "" && task.desiredState >= TaskState.SHUTDOWN) draft.change(endUnplaced(task, draft.now));
   }
-  for (const tasks of draft.bySlot().values()) {
-    let kept = 0;
-    for (const task of tasks) {
-      if (!hasEnded(task) || task.desiredState < TaskState.SHUTDOWN) continue;
-      if (task.desiredState === TaskState.REMOVE || kept >= historyPerSlot) draft.remove(task.meta.id);
-      else kept += 1;
+  for (const slots of draft.byRun().values())
+    for (const tasks of slots.values()) {
+      let kept = 0;
+      for (const task of tasks) {
+        if (!hasEnded(task) || task.desiredState < TaskState.SHUTDOWN) continue;
+        if (task.desiredState !== TaskState.REMOVE && kept < Math.max(settings.taskHistory, atLeast(task))) {
+          kept += 1;
+          continue;
+        }
+        // Whoever takes the slot next has to know that something may still run in it.
+        const fencedMs = fencedUntilMs(task, revision, node, draft.now);
+        if (draft.now >= fencedMs) draft.remove(task.meta.id);
+        else wake(fencedMs);
+      }
     }
-  }
 }
 
 function endUnplaced(task: Task, now: number): Task {
@@ -43,7 +60,8 @@ function endUnplaced(task: Task, now: number): Task {
 /** Removed tasks first, then what they hang on: a removal cut short anywhere goes on from there. */
 export function planRemoval({ service, revisions, rollouts, node }: ServiceSnapshot, draft: Draft): Step[] {
   for (const { meta } of draft.tasks()) draft.want(meta.id, TaskState.REMOVE);
-  reap(draft, node);
+  // With the service nobody is left to take its slots: nothing is fenced.
+  reap(draft, { node, revision: () => undefined, wake: () => undefined });
   const steps = draft.steps();
   if (draft.tasks().length > 0) return steps;
   for (const { meta } of rollouts) steps.push({ do: "remove", table: "rollouts", id: meta.id });
@@ -61,6 +79,7 @@ export function reapRecords(
   if (revisions.length > revisionsKept) {
     const current = revisions.find(({ number }) => number === service.revision);
     const inUse = new Set(tasks.map(({ revision }) => revision));
+    for (const run of service.job?.runs ?? []) if (goesOn(run)) inUse.add(run.revision);
     for (const number of [
       service.revision,
       rollout?.fromRevision,

@@ -6,7 +6,6 @@ import { matchConstraint, parseConstraint, equalPlacement } from "../../deploy/s
 import { hasEnded, isLost, isReady, isReplaced, isWanted, whatHappened } from "../../deploy/strategy/mod.js";
 import {
   type Node,
-  NodeAvailability,
   type Revision,
   type Service,
   type SlotProgress,
@@ -18,6 +17,8 @@ import {
 } from "../../proto/mod.js";
 import { nextTaskAtMs } from "./backoff.js";
 import type { DesiredState, Draft } from "./draft.js";
+import { fencedUntilMs } from "./fence.js";
+import { leavingOf, type MoveBudget } from "./moving.js";
 
 /** Beyond its drain timeout and grace period, a task that does not stop is not waited for any longer than this. */
 const stopSlackMs = 30_000;
@@ -28,6 +29,8 @@ export interface SlotContext {
   revision: (number: number) => Revision | undefined;
   node: (id: string) => Node | undefined;
   config: UpdateConfig;
+  /** What moving tasks that are to leave may cost. */
+  moves: MoveBudget;
   /** Whether a rollout is under way: only then does a changed placement move tasks, at the rollout's pace. */
   rolling: boolean;
   id: () => string;
@@ -37,6 +40,8 @@ export interface SlotContext {
 
 export interface SlotWish {
   slot: number;
+  /** The one node that its tasks may be on; empty is any. */
+  nodeId: string;
   /** What a new task of the slot runs. */
   target: Revision;
   /** Whether a running task of other revisions must make way; otherwise it stays until it ends. */
@@ -98,8 +103,12 @@ function byWorth(a: Task, b: Task): number {
   );
 }
 
-function staysWell(context: SlotContext, { target, strict, progress }: SlotWish, task: Task): boolean {
-  if (isOnDrained(task, context.node)) return false;
+function staysWell(context: SlotContext, wish: SlotWish, task: Task): boolean {
+  return leavingOf(task, context.node) === undefined && isAsWished(context, wish, task);
+}
+
+/** Whether it may stay as far as the revision goes. */
+function isAsWished(context: SlotContext, { target, strict, progress }: SlotWish, task: Task): boolean {
   if (!strict) return true;
   if (!isCurrent(task, target, context)) return false;
   return isReady(task) || !isTriedAgain(progress, task);
@@ -123,49 +132,56 @@ function isAtRest(context: SlotContext, { target, strict, progress }: SlotWish, 
 /** Stops the tasks that `keep` replaces, once it is well. */
 function replaceWith({ draft, node, config, wake }: SlotContext, keep: Task, others: readonly Task[]): void {
   const healthyAtMs = keep.readySinceMs + config.minHealthyTimeMs;
-  // A replacement that never gets well does not hold up a drained node for ever. In a rollout the old task stays.
-  const patienceMs = keep.meta.createdAtMs + config.progressDeadlineMs;
   for (const task of others) {
-    const drained = isOnDrained(task, node);
+    // A replacement that never gets well does not hold up a drained node for ever. In a rollout the old task stays.
+    const deadlineMs = leavingOf(task, node)?.deadlineMs;
     if (
       task.nodeId === "" ||
       keep.desiredState === TaskState.READY ||
       (isReady(keep) && draft.now >= healthyAtMs) ||
-      (drained && draft.now >= patienceMs)
+      (deadlineMs !== undefined && draft.now >= deadlineMs)
     ) {
       draft.want(task.meta.id, TaskState.SHUTDOWN);
       continue;
     }
     if (isReady(keep)) wake(healthyAtMs);
-    if (drained) wake(patienceMs);
+    if (deadlineMs !== undefined) wake(deadlineMs);
   }
-}
-
-function isOnDrained(task: Task, node: (id: string) => Node | undefined): boolean {
-  return node(task.nodeId)?.spec.availability === NodeAvailability.DRAINED;
 }
 
 /** Lets a prepared task run once what it replaces has stopped, or will not be waited for. */
 function release(context: SlotContext, keep: Task, tasks: readonly Task[]): void {
   const { draft, wake } = context;
   if (keep.desiredState !== TaskState.READY) return;
-  let readyAtMs = 0;
-  for (const { meta } of tasks) {
-    const task = draft.get(meta.id);
-    if (task === undefined || task.meta.id === keep.meta.id || !occupies(context, task)) continue;
-    const spec = context.revision(task.revision)?.spec ?? context.service.spec;
-    readyAtMs = Math.max(
-      readyAtMs,
-      task.desiredSinceMs + spec.drainTimeoutMs + spec.task.container.stopGracePeriodMs + stopSlackMs,
-    );
-  }
+  const readyAtMs = freeAtMs(
+    context,
+    tasks.flatMap(({ meta }) => (meta.id === keep.meta.id ? [] : (draft.get(meta.id) ?? []))),
+  );
   if (draft.now >= readyAtMs) draft.want(keep.meta.id, TaskState.RUNNING);
   else wake(readyAtMs);
 }
 
+type Occupancy = Pick<SlotContext, "draft" | "service" | "revision" | "node">;
+
 /** Whether something of the task may still run somewhere. */
-function occupies({ node }: SlotContext, task: Task): boolean {
+export function occupies({ node }: Occupancy, task: Task): boolean {
   return task.nodeId !== "" && !hasEnded(task) && !isLost(task, node);
+}
+
+/** When none of the tasks runs any more, or is waited for any longer; those that end sooner are seen to. */
+export function freeAtMs(context: Occupancy, tasks: readonly Task[]): number {
+  const { draft, revision, node, service } = context;
+  let atMs = 0;
+  for (const task of tasks) {
+    atMs = Math.max(atMs, fencedUntilMs(task, revision, node, draft.now));
+    if (!occupies(context, task)) continue;
+    const spec = revision(task.revision)?.spec ?? service.spec;
+    atMs = Math.max(
+      atMs,
+      task.desiredSinceMs + spec.drainTimeoutMs + spec.task.container.stopGracePeriodMs + stopSlackMs,
+    );
+  }
+  return atMs;
 }
 
 /** Makes the slot's next task when it is due. `others` run and are to make way. */
@@ -175,17 +191,24 @@ function fill(
   tasks: readonly Task[],
   others: readonly Task[],
 ): string | undefined {
-  const { draft, revision, config, wake } = context;
+  const { draft, revision, node, wake } = context;
   const { target, progress } = wish;
+  const overdue = others.filter((task) => draft.now >= (leavingOf(task, node)?.deadlineMs ?? Number.POSITIVE_INFINITY));
+  for (const { meta } of overdue) draft.want(meta.id, TaskState.SHUTDOWN);
   const history = tasks.filter((task) => revision(task.revision)?.templateHash === target.templateHash);
-  const dueAtMs = nextTaskAtMs(history, progress?.startedAtMs ?? 0);
+  const fencedMs = Math.max(0, ...tasks.map((task) => fencedUntilMs(task, revision, node, draft.now)));
+  const dueAtMs = Math.max(nextTaskAtMs(history, progress?.startedAtMs ?? 0), fencedMs);
   if (draft.now < dueAtMs) {
     wake(dueAtMs);
+    wakeAtDeadlines(context, others);
     return undefined;
   }
-  // In a slot that a rollout has begun, the rollout decided by its budget.
-  const ordered = progress === undefined ? config.order === UpdateOrder.START_FIRST : progress.startFirst;
-  const startFirst = ordered && others.some(({ nodeId }) => nodeId !== "");
+  const way = wayOf(context, wish, others, overdue);
+  if (way === undefined) {
+    wakeAtDeadlines(context, others);
+    return undefined;
+  }
+  const startFirst = way === "start-first";
   // One old task stays until the new one is well; an update that came upon another may have left two.
   const [stays] = startFirst ? others.filter(({ nodeId }) => nodeId !== "").sort(byWorth) : [];
   for (const task of others) if (task !== stays) draft.want(task.meta.id, TaskState.SHUTDOWN);
@@ -195,14 +218,43 @@ function fill(
       const task = draft.get(meta.id);
       return task !== undefined && occupies(context, task);
     });
-  const task = newTask(
-    context,
-    wish,
-    mustWait ? TaskState.READY : TaskState.RUNNING,
-    causeOf(context, wish, tasks, others),
-  );
+  const task = newTask(context, {
+    slot: wish.slot,
+    run: 0,
+    nodeId: wish.nodeId,
+    revision: target.number,
+    desiredState: mustWait ? TaskState.READY : TaskState.RUNNING,
+    cause: causeOf(context, wish, tasks, others),
+  });
   draft.create(task);
   return task.meta.id;
+}
+
+/** In which order the slot's next task and the end of `others` come; undefined: not now. */
+function wayOf(
+  context: SlotContext,
+  wish: SlotWish,
+  others: readonly Task[],
+  overdue: readonly Task[],
+): "start-first" | "stop-first" | undefined {
+  const { node, config, moves } = context;
+  if (overdue.length > 0 || others.every(({ nodeId }) => nodeId === "")) return "stop-first";
+  // Also to be replaced by the rollout: that one has seen to what may be missing.
+  if (!others.every((task) => isAsWished(context, wish, task))) {
+    const startFirst = wish.progress?.startFirst ?? config.order === UpdateOrder.START_FIRST;
+    return startFirst ? "start-first" : "stop-first";
+  }
+  const served = others.find(isReady);
+  const leaving = served === undefined ? undefined : leavingOf(served, node);
+  // What serves nobody costs nothing.
+  return leaving === undefined ? "stop-first" : moves.take(leaving, wish.nodeId !== "");
+}
+
+function wakeAtDeadlines({ node, wake, draft }: SlotContext, others: readonly Task[]): void {
+  for (const task of others) {
+    const deadlineMs = leavingOf(task, node)?.deadlineMs;
+    if (deadlineMs !== undefined && deadlineMs > draft.now) wake(deadlineMs);
+  }
 }
 
 function causeOf(
@@ -211,9 +263,10 @@ function causeOf(
   tasks: readonly Task[],
   others: readonly Task[],
 ): string {
-  const moved = others.find((task) => isOnDrained(task, node));
-  if (moved !== undefined)
-    return `moves ${moved.meta.id} off drained ${node(moved.nodeId)?.description.hostname ?? "node"}`;
+  for (const task of others) {
+    const leaving = leavingOf(task, node);
+    if (leaving !== undefined) return leaving.cause;
+  }
   const [last] = tasks;
   if (others.length > 0 || last === undefined) return cause;
   if (revision(last.revision)?.templateHash !== target.templateHash || last.status.state === TaskState.SHUTDOWN)
@@ -222,11 +275,19 @@ function causeOf(
   return `replaces ${last.meta.id}: ${why}`;
 }
 
-function newTask(
-  { draft, service, id }: SlotContext,
-  { slot, target }: SlotWish,
-  desiredState: DesiredState,
-  cause: string,
+export interface NewTask {
+  slot: number;
+  /** Of a job; 0 otherwise. */
+  run: number;
+  nodeId: string;
+  revision: number;
+  desiredState: DesiredState;
+  cause: string;
+}
+
+export function newTask(
+  { draft, service, id }: Pick<SlotContext, "draft" | "service" | "id">,
+  { slot, run, nodeId, revision, desiredState, cause }: NewTask,
 ): Task {
   const { now } = draft;
   return {
@@ -234,7 +295,7 @@ function newTask(
     serviceId: service.meta.id,
     serviceName: service.spec.name,
     slot,
-    revision: target.number,
+    revision,
     nodeId: "",
     desiredState,
     desiredSinceMs: now,
@@ -243,9 +304,9 @@ function newTask(
     readySinceMs: 0,
     endedAtMs: 0,
     cause,
-    onlyNodeId: "",
+    onlyNodeId: nodeId,
     leave: undefined,
-    run: 0,
+    run,
     placementReason: "",
   };
 }
