@@ -15,7 +15,7 @@ import type { Making, ServiceChange } from "../rollout/mod.js";
 import { place } from "../scheduler/mod.js";
 import type { View } from "../store/mod.js";
 import { findService } from "./lookup.js";
-import { foresee, placeInput } from "../explain/mod.js";
+import { foresee, schedulingOf } from "../explain/mod.js";
 import { serviceState } from "./service-state.js";
 import { decideCreate, decideUpdate } from "./services.js";
 
@@ -122,11 +122,14 @@ function noRoomBeside(view: View, before: Service | undefined, change: ServiceCh
     nodeId: "",
     revision: service.revision,
   };
-  const input = placeInput(view, making.now, [extra]);
+  const scheduling = schedulingOf(view, making.now);
+  const isNew = (id: string, revision: number) => id === service.meta.id && revision === service.revision;
   const [missed] = place({
-    ...input,
-    specOf: (id, revision) =>
-      id === service.meta.id && revision === service.revision ? service.spec.task : input.specOf(id, revision),
+    ...scheduling,
+    tasks: [extra],
+    specOf: (id, revision) => (isNew(id, revision) ? service.spec.task : scheduling.specOf(id, revision)),
+    portsOf: (id, revision) => (isNew(id, revision) ? service.spec.ports : scheduling.portsOf(id, revision)),
+    settings: { ...scheduling.settings, preemption: false },
   }).unplaced;
   if (missed === undefined) return [];
   return [

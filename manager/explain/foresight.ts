@@ -13,34 +13,15 @@ import {
 } from "../../proto/mod.js";
 import { planService } from "../orchestrator/mod.js";
 import type { Making, ServiceChange, Step } from "../rollout/mod.js";
-import { needsNode, place, type PlaceInput, Usage } from "../scheduler/mod.js";
+import { needsNode, place } from "../scheduler/mod.js";
 import { Layer, type View } from "../store/mod.js";
+import { type Scheduling, schedulingOf } from "./scheduling.js";
 
 /** With everything replaced at once it takes three; a plan that has not settled by then shows what it has come to. */
 const roundsMax = 20;
 /** Later than the longest wait before a slot's next task. */
 const laterMs = 61_000;
 const patienceMs = 24 * 3_600_000;
-
-/** What the tasks of the cluster use, and what `place` asks. */
-export function placeInput(view: View, now: number, tasks: Iterable<Task>): PlaceInput & { usage: Usage } {
-  const usage = new Usage();
-  const input: PlaceInput & { usage: Usage } = {
-    tasks,
-    nodes: view.nodes.values(),
-    usage,
-    specOf: memoised((serviceId, revision) => view.revisionOfService(serviceId, revision)?.spec.task),
-    tasksOfService: (serviceId) => view.tasksOfService(serviceId),
-    now,
-  };
-  for (const task of view.tasks.values()) count(input, task);
-  return input;
-}
-
-/** Takes a task into the usage as it is now. */
-export function count({ usage, specOf }: PlaceInput & { usage: Usage }, task: Task): void {
-  usage.set(task, specOf(task.serviceId, task.revision)?.reservations ?? { nanoCpus: 0, memoryBytes: 0, generic: {} });
-}
 
 /** The service's tasks that will be meant to run, at the end; those without a node say why. */
 export function foresee(view: View, change: ServiceChange, making: Making): { tasks: Task[] } {
@@ -49,7 +30,7 @@ export function foresee(view: View, change: ServiceChange, making: Making): { ta
   absorb(layer, change.steps);
   hasten(layer, id);
   const now = making.now + laterMs;
-  const input = placeInput(layer, now, []);
+  const scheduling = schedulingOf(layer, now);
   for (let round = 0; round < roundsMax; round += 1) {
     const service = layer.services.get(id);
     if (service === undefined) break;
@@ -62,12 +43,13 @@ export function foresee(view: View, change: ServiceChange, making: Making): { ta
         rollout,
         rollouts: rollout === undefined ? [] : [rollout],
         node: (nodeId) => layer.nodes.get(nodeId),
+        nodes: () => layer.nodes.values(),
       },
       { now, id: making.id },
     );
     if (steps.length === 0) break;
     absorb(layer, steps);
-    settle(layer, id, input);
+    settle(layer, id, scheduling);
   }
   return { tasks: [...layer.tasksOfService(id)].filter((task) => isWanted(task) && !hasEnded(task)) };
 }
@@ -119,11 +101,11 @@ function hastened(spec: ServiceSpec): ServiceSpec {
 }
 
 /** Tasks that are to stop have stopped; then those that need a node get one, and are well there. */
-function settle(layer: Layer, serviceId: string, input: PlaceInput & { usage: Usage }): void {
-  const { now } = input;
+function settle(layer: Layer, serviceId: string, scheduling: Scheduling): void {
+  const { now, settings } = scheduling;
   const put = (task: Task) => {
     layer.absorb("tasks", task.meta.id, task);
-    count(input, task);
+    scheduling.count(task);
   };
   for (const task of layer.tasksOfService(serviceId))
     if (!isWanted(task) && !hasEnded(task))
@@ -134,11 +116,16 @@ function settle(layer: Layer, serviceId: string, input: PlaceInput & { usage: Us
         endedAtMs: now,
       });
   const waiting = [...layer.tasksOfService(serviceId)].filter(needsNode);
-  const { assigned, unplaced } = place({ ...input, tasks: waiting, nodes: layer.nodes.values() });
+  const { assigned, unplaced } = place({
+    ...scheduling,
+    tasks: waiting,
+    // Whom it would push out is a matter of the moment.
+    settings: { ...settings, preemption: false },
+  });
   for (const placed of assigned) {
     const task = layer.tasks.get(placed.taskId);
     if (task === undefined) continue;
-    put(readyOn({ ...task, nodeId: placed.nodeId }, now));
+    put(readyOn({ ...task, nodeId: placed.nodeId, placementReason: placed.reason }, now));
   }
   for (const { taskId, message } of unplaced) {
     const task = layer.tasks.get(taskId);
@@ -171,17 +158,5 @@ function readyOn(task: Task, now: number): Task {
     },
     readySinceMs: now,
     placementMessage: "",
-  };
-}
-
-function memoised<T>(find: (serviceId: string, revision: number) => T): (serviceId: string, revision: number) => T {
-  const known = new Map<string, T>();
-  return (serviceId, revision) => {
-    const key = `${serviceId} ${revision}`;
-    const before = known.get(key);
-    if (before !== undefined) return before;
-    const found = find(serviceId, revision);
-    known.set(key, found);
-    return found;
   };
 }

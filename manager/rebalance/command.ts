@@ -1,12 +1,10 @@
 // The user's rebalance, and what it shares with the policy: what may be moved now, and marking it.
 
-import { settingsOf } from "../../deploy/spec/mod.js";
 import { type Clock, ClusterError } from "../../lib/mod.js";
 import type { Service, Task } from "../../proto/mod.js";
 import type { RebalanceResponse } from "../../proto/gen/flotilla/control/v1/control.js";
-import { isUnderWay } from "../rollout/mod.js";
 import type { Store, View } from "../store/mod.js";
-import { isMovable, type MovesPlan, type PlannedMove, planMoves } from "./moves.js";
+import { isBusy, isMovable, type PlannedMove, planMoves } from "./moves.js";
 
 const movesDefault = 10;
 export const movesMax = 1_000;
@@ -31,7 +29,11 @@ export async function rebalance(
   const view = store.view();
   if (service !== undefined) refuseBusy(view, service);
   const now = clock.now();
-  const { moves, more } = movesNow(view, now, maxMoves === 0 ? movesDefault : maxMoves, service);
+  const { moves, more } = planMoves(view, {
+    ...(service === undefined ? {} : { only: service }),
+    now,
+    maxMoves: maxMoves === 0 ? movesDefault : maxMoves,
+  });
   const made = dryRun ? moves : await leave(store, moves, now);
   return {
     moves: made.map(({ task, from, to, reason }) => ({
@@ -46,31 +48,6 @@ export async function rebalance(
     })),
     more,
   };
-}
-
-export function movesNow(view: View, now: number, maxMoves: number, only?: Service): MovesPlan {
-  const services = new Map(
-    (only === undefined ? [...view.services.values()] : [only])
-      .filter((service) => !isBusy(view, service))
-      .sort((a, b) => (a.meta.id < b.meta.id ? -1 : 1))
-      .map((service) => [service.meta.id, service]),
-  );
-  const specs = new Map<string, ReturnType<Parameters<typeof planMoves>[0]["specOf"]>>();
-  const [cluster] = view.clusters.values();
-  return planMoves({
-    nodes: [...view.nodes.values()],
-    tasks: [...view.tasks.values()],
-    services,
-    specOf: (serviceId, revision) => {
-      const key = `${serviceId} ${revision}`;
-      if (!specs.has(key)) specs.set(key, view.revisionOfService(serviceId, revision)?.spec.task);
-      return specs.get(key);
-    },
-    tasksOfService: (serviceId) => view.tasksOfService(serviceId),
-    strategy: settingsOf(cluster).strategy,
-    now,
-    maxMoves,
-  });
 }
 
 /** Marks the tasks that may still be moved; answers which. */
@@ -98,11 +75,6 @@ function left(task: Task, reason: string, now: number): Task {
     meta: { ...task.meta, updatedAtMs: now },
     leave: { reason: `rebalanced: ${reason}`, atMs: now, startFirst: true },
   };
-}
-
-/** A rollout places tasks anew anyway; two who move a service's tasks would go beyond what it may miss. */
-function isBusy(view: View, service: Service): boolean {
-  return service.removing || isUnderWay(view.rollouts.get(service.rolloutId));
 }
 
 function refuseBusy(view: View, service: Service): void {

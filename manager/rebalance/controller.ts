@@ -5,7 +5,8 @@ import { hasEnded, isWanted } from "../../deploy/strategy/mod.js";
 import { type Clock, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
 import { NodeState } from "../../proto/mod.js";
 import type { Store, View } from "../store/mod.js";
-import { leave, movesNow } from "./command.js";
+import { leave } from "./command.js";
+import { planMoves } from "./moves.js";
 
 export interface RebalancerOptions {
   store: Store;
@@ -51,7 +52,7 @@ export class Rebalancer implements AsyncDisposable {
     const wakeAtMs = now + rebalanceIntervalMs;
     const budget = rebalanceMoves - leaving(view);
     if (cluster?.brake !== undefined || !allKnown(view) || budget <= 0) return { wakeAtMs };
-    const made = await leave(store, movesNow(view, now, budget).moves, now);
+    const made = await leave(store, planMoves(view, { now, maxMoves: budget }).moves, now);
     if (made.length > 0) log.info({ moves: made.length }, "tasks rebalanced");
     return { wakeAtMs };
   }

@@ -5,4 +5,4 @@
 
 export { rebalance } from "./command.js";
 export { Rebalancer, type RebalancerOptions } from "./controller.js";
-export { planMoves, type MovesInput, type MovesPlan } from "./moves.js";
+export { planMoves, type MovesInput, type MovesPlan, type PlannedMove } from "./moves.js";

@@ -1,34 +1,29 @@
 // Which tasks to move where. A move must be worth it whatever comes after: each one makes the distribution strictly
 // better, so moves end, and never lead back to where they came from.
 
+import { branchOf, parsePreference, type Preference } from "../../deploy/spec/mod.js";
 import { hasEnded, isReady, isWanted } from "../../deploy/strategy/mod.js";
-import { labelsOf } from "../../deploy/spec/mod.js";
 import {
   type Node,
   NodeAvailability,
   NodeState,
   PlacementStrategy,
-  type Resources,
   type Service,
   type Task,
   type TaskSpec,
   TaskState,
 } from "../../proto/mod.js";
-import { place, type PlaceInput, Usage } from "../scheduler/mod.js";
+import { type Scheduling, schedulingOf } from "../explain/mod.js";
+import { isUnderWay } from "../rollout/mod.js";
+import { NodeIndex, place } from "../scheduler/mod.js";
+import type { View } from "../store/mod.js";
 
 /** Tries to find a better node, per plan: what is left is found by the next one, after these moves. */
 const attemptsMax = 2_000;
 
 export interface MovesInput {
-  nodes: readonly Node[];
-  /** All tasks of the cluster. */
-  tasks: readonly Task[];
-  /** Services whose tasks may be moved: not those that are being removed, or that a rollout is moving. */
-  services: ReadonlyMap<string, Service>;
-  specOf: PlaceInput["specOf"];
-  tasksOfService: PlaceInput["tasksOfService"];
-  /** Of services that say none. */
-  strategy: typeof PlacementStrategy.SPREAD | typeof PlacementStrategy.BINPACK;
+  /** The one service whose tasks may move; absent: all. */
+  only?: Service;
   now: number;
   maxMoves: number;
 }
@@ -47,44 +42,48 @@ export interface MovesPlan {
   more: number;
 }
 
-export function planMoves(input: MovesInput): MovesPlan {
-  const planner = new Planner(input);
+export function planMoves(view: View, input: MovesInput): MovesPlan {
+  const planner = new Planner(view, input);
   planner.spread();
   planner.pack();
   return { moves: planner.found.slice(0, input.maxMoves), more: Math.max(0, planner.found.length - input.maxMoves) };
 }
 
-const nothing: Resources = { nanoCpus: 0, memoryBytes: 0, generic: {} };
-
 class Planner {
   readonly found: PlannedMove[] = [];
-  readonly #input: MovesInput;
-  readonly #usage = new Usage();
+  readonly #view: View;
+  readonly #scheduling: Scheduling;
+  /** Whose tasks may be moved. */
+  readonly #services: Map<string, Service>;
   /** That may give and take tasks, by id. */
   readonly #nodes: Map<string, Node>;
+  readonly #index: NodeIndex;
   /** The tasks on each node as planned so far. */
   readonly #onNode = new Map<string, Task[]>();
   #attempts = 0;
 
-  constructor(input: MovesInput) {
-    this.#input = input;
+  constructor(view: View, { only, now }: MovesInput) {
+    this.#view = view;
+    this.#scheduling = schedulingOf(view, now);
+    this.#services = new Map(
+      sorted(only === undefined ? view.services.values() : [only])
+        .filter((service) => !isBusy(view, service))
+        .map((service) => [service.meta.id, service]),
+    );
     this.#nodes = new Map(
-      [...input.nodes]
+      sorted(view.nodes.values())
         .filter(({ status, spec }) => status.state === NodeState.READY && spec.availability === NodeAvailability.ACTIVE)
-        .sort((a, b) => (a.meta.id < b.meta.id ? -1 : 1))
         .map((node) => [node.meta.id, node]),
     );
-    for (const task of [...input.tasks].sort((a, b) => (a.meta.id < b.meta.id ? -1 : 1))) {
-      if (task.nodeId === "" || hasEnded(task)) continue;
-      // One that leaves already is as good as gone: what it reserves is freed when it is.
-      this.#usage.set(task.leave === undefined ? task : stopping(task), this.#reserved(task));
-      if (isWanted(task) && task.leave === undefined) this.#put(task);
-    }
+    this.#index = new NodeIndex(this.#nodes.values());
+    // One that leaves already is as good as gone, but for what it reserves.
+    for (const task of sorted(view.tasks.values()))
+      if (task.nodeId !== "" && !hasEnded(task) && isWanted(task) && task.leave === undefined) this.#put(task);
   }
 
   /** Services that are spread: from the node with most of a service's tasks to where the scheduler would place one. */
   spread(): void {
-    for (const service of this.#input.services.values()) {
+    for (const service of this.#services.values()) {
       if (this.#strategyOf(service.spec.task) !== PlacementStrategy.SPREAD) continue;
       while (this.#spreadOne(service)) if (this.#isSpent()) return;
     }
@@ -122,8 +121,8 @@ class Planner {
         if (this.#isSpent()) return false;
         const to = this.#better(service, task, node);
         if (to === undefined) continue;
-        const total = sum([...this.#usage.ofService(service.meta.id).values()]);
-        const there = this.#usage.ofService(service.meta.id).get(to.meta.id) ?? 0;
+        const total = sum([...this.#scheduling.usage.ofService(service.meta.id).values()]);
+        const there = this.#scheduling.usage.ofService(service.meta.id).get(to.meta.id) ?? 0;
         const reason = `${hostname(node)} has ${tasks.length} of ${total} tasks, ${hostname(to)} ${there === 0 ? "none" : String(there)}`;
         this.#move({ task, from: node, to, reason });
         return true;
@@ -135,7 +134,7 @@ class Planner {
   /** The nodes with tasks of the service, those with most first. */
   #holders(service: Service): { node: Node; tasks: Task[] }[] {
     const holders: { node: Node; tasks: Task[] }[] = [];
-    for (const nodeId of this.#usage.ofService(service.meta.id).keys()) {
+    for (const nodeId of this.#scheduling.usage.ofService(service.meta.id).keys()) {
       const node = this.#nodes.get(nodeId);
       const tasks = (this.#onNode.get(nodeId) ?? []).filter(({ serviceId }) => serviceId === service.meta.id);
       if (node !== undefined && tasks.length > 0) holders.push({ node, tasks });
@@ -145,21 +144,21 @@ class Planner {
 
   /** Where the scheduler would place the task today, if that is better by a whole task. */
   #better(service: Service, task: Task, from: Node): Node | undefined {
-    const levels = spreadLevels(service.spec.task);
+    const levels = preferencesOf(service.spec.task);
     // Without levels above the nodes, nothing is better than a node that has the fewest of all.
     if (levels.length === 0 && !this.#anyNodeHasFewer(service, from)) return undefined;
     this.#attempts += 1;
-    this.#usage.remove(task.meta.id);
-    const [placed] = this.#place([task], [...this.#nodes.values()]);
-    const counts = new Map(this.#usage.ofService(service.meta.id));
-    this.#usage.set(task, this.#reserved(task));
+    this.#scheduling.usage.remove(task.meta.id);
+    const [placed] = this.#place([task], this.#index);
+    const counts = new Map(this.#scheduling.usage.ofService(service.meta.id));
+    this.#scheduling.count(task);
     const to = placed === undefined ? undefined : this.#nodes.get(placed.nodeId);
     if (to === undefined || to === from) return undefined;
     return this.#isEvener(levels, counts, from, to) ? to : undefined;
   }
 
   #anyNodeHasFewer(service: Service, { meta }: Node): boolean {
-    const counts = this.#usage.ofService(service.meta.id);
+    const counts = this.#scheduling.usage.ofService(service.meta.id);
     const own = counts.get(meta.id) ?? 0;
     if (own < 2) return false;
     for (const id of this.#nodes.keys()) if ((counts.get(id) ?? 0) <= own - 2) return true;
@@ -170,20 +169,23 @@ class Planner {
    * Whether `to` has fewer than `from` without the task, at the outermost level where the two are apart: then the
    * sum of squares there becomes smaller, and nothing changes at the levels above it.
    */
-  #isEvener(levels: readonly string[], counts: ReadonlyMap<string, number>, from: Node, to: Node): boolean {
-    for (const label of levels) {
-      const [a, b] = [labelsOf(from)[label] ?? "", labelsOf(to)[label] ?? ""];
-      if (a === b) continue;
-      const of = (value: string) =>
-        sum([...counts].map(([id, count]) => (this.#valueAt(id, label) === value ? count : 0)));
-      return of(b) < of(a);
+  #isEvener(levels: readonly Preference[], counts: ReadonlyMap<string, number>, from: Node, to: Node): boolean {
+    let apart = [...counts];
+    for (const level of levels) {
+      const [a, b] = [branchOf(level, from), branchOf(level, to)];
+      const branches = apart.map(([id, count]) => ({ id, count, branch: this.#branch(level, id) }));
+      if (a !== b) {
+        const of = (branch: string) => sum(branches.map((one) => (one.branch === branch ? one.count : 0)));
+        return of(b) < of(a);
+      }
+      apart = branches.filter(({ branch }) => branch === a).map(({ id, count }) => [id, count]);
     }
     return (counts.get(to.meta.id) ?? 0) < (counts.get(from.meta.id) ?? 0);
   }
 
-  #valueAt(nodeId: string, label: string): string {
-    const node = this.#nodes.get(nodeId);
-    return node === undefined ? "" : (labelsOf(node)[label] ?? "");
+  #branch(level: Preference, nodeId: string): string {
+    const node = this.#view.nodes.get(nodeId);
+    return node === undefined ? "" : branchOf(level, node);
   }
 
   /** Moves all tasks off a node, if all of them have a place elsewhere. Answers who takes them. */
@@ -192,7 +194,7 @@ class Planner {
     const guests = this.#guests(id);
     const mayGo = (task: Task) =>
       this.#isMovable(task) &&
-      this.#strategyOf(this.#input.specOf(task.serviceId, task.revision)) === PlacementStrategy.BINPACK;
+      this.#strategyOf(this.#scheduling.specOf(task.serviceId, task.revision)) === PlacementStrategy.BINPACK;
     if (guests.length === 0 || !guests.every(mayGo)) return [];
     const targets = [...this.#nodes.values()].filter(
       (other) => other !== node && !emptied.has(other.meta.id) && this.#guests(other.meta.id).length > 0,
@@ -211,15 +213,14 @@ class Planner {
     return placed.map(({ nodeId }) => nodeId);
   }
 
-  #place(tasks: readonly Task[], nodes: readonly Node[]): { taskId: string; nodeId: string }[] {
-    const { specOf, tasksOfService, now } = this.#input;
+  #place(tasks: readonly Task[], nodes: Iterable<Node>): { taskId: string; nodeId: string }[] {
+    const { settings } = this.#scheduling;
     return place({
+      ...this.#scheduling,
       tasks: tasks.map((task) => ({ ...task, nodeId: "" })),
       nodes,
-      usage: this.#usage,
-      specOf,
-      tasksOfService,
-      now,
+      // Nobody is pushed out for a little more balance.
+      settings: { ...settings, preemption: false },
     }).assigned;
   }
 
@@ -232,7 +233,7 @@ class Planner {
       from.meta.id,
       there.filter((other) => other !== task),
     );
-    this.#usage.set(stopping(task), this.#reserved(task));
+    this.#scheduling.count({ ...task, desiredState: TaskState.SHUTDOWN });
     const moved: Task = {
       ...task,
       meta: { ...task.meta, id: `${task.meta.id} moved` },
@@ -240,7 +241,7 @@ class Planner {
       // It is not moved twice.
       onlyNodeId: to.meta.id,
     };
-    this.#usage.set(moved, this.#reserved(task));
+    this.#scheduling.count(moved);
     this.#put(moved);
   }
 
@@ -258,16 +259,12 @@ class Planner {
   }
 
   #isMovable(task: Task): boolean {
-    return isMovable(task) && this.#input.services.has(task.serviceId);
-  }
-
-  #reserved(task: Task): Resources {
-    return this.#input.specOf(task.serviceId, task.revision)?.reservations ?? nothing;
+    return isMovable(task) && this.#services.has(task.serviceId);
   }
 
   #strategyOf(spec: TaskSpec | undefined): PlacementStrategy {
     const own = spec?.placement.strategy ?? PlacementStrategy.UNSPECIFIED;
-    return own === PlacementStrategy.UNSPECIFIED ? this.#input.strategy : own;
+    return own === PlacementStrategy.UNSPECIFIED ? this.#scheduling.settings.strategy : own;
   }
 }
 
@@ -276,13 +273,22 @@ export function isMovable(task: Task): boolean {
   return isReady(task) && task.leave === undefined && task.onlyNodeId === "" && task.run === 0;
 }
 
-function stopping(task: Task): Task {
-  return { ...task, desiredState: TaskState.SHUTDOWN };
+/** A rollout places tasks anew anyway; two who move a service's tasks would go beyond what it may miss. */
+export function isBusy(view: View, service: Service): boolean {
+  return service.removing || isUnderWay(view.rollouts.get(service.rolloutId));
 }
 
-/** The labels of the service's `spread=node.labels.X` preferences, outermost first. */
-function spreadLevels({ placement }: TaskSpec): string[] {
-  return placement.preferences.flatMap((text) => /^spread=node\.labels\.(.+)$/.exec(text)?.[1] ?? []);
+/** Outermost first. */
+function preferencesOf({ placement }: TaskSpec): Preference[] {
+  return placement.preferences.flatMap((text) => {
+    const parsed = parsePreference(text);
+    return "preference" in parsed ? [parsed.preference] : [];
+  });
+}
+
+/** By id: the same plan for the same state, in whatever order the store has it. */
+function sorted<T extends { meta: { id: string } }>(objects: Iterable<T>): T[] {
+  return [...objects].sort((a, b) => (a.meta.id < b.meta.id ? -1 : 1));
 }
 
 function hostname(node: Node): string {
