@@ -2,9 +2,11 @@
 
 import { type Clock, type ClusterError, Lifetime, type Logger, type Rng } from "../lib/mod.js";
 import { ensureCluster } from "./api/cluster.js";
+import { Autoscaler } from "./autoscale/mod.js";
 import { Dispatcher } from "./dispatcher/mod.js";
 import { NodeMonitor } from "./nodes/mod.js";
 import { Orchestrator } from "./orchestrator/mod.js";
+import { Rebalancer } from "./rebalance/mod.js";
 import { Scheduler } from "./scheduler/mod.js";
 import type { Store } from "./store/mod.js";
 
@@ -42,6 +44,11 @@ export class Controllers implements AsyncDisposable {
     orchestrator.start();
     const scheduler = life.use(new Scheduler({ ...parts, log: log.child({ part: "scheduler" }) }));
     scheduler.start();
+    const autoscaler = life.use(
+      new Autoscaler({ ...parts, dispatcher: this.dispatcher, log: log.child({ part: "autoscaler" }) }),
+    );
+    autoscaler.start();
+    life.use(new Rebalancer({ ...parts, log: log.child({ part: "rebalancer" }) }));
     // Ends first: sessions that end because this manager does are no news of their nodes.
     life.use(new NodeMonitor({ ...parts, dispatcher: this.dispatcher, log: log.child({ part: "nodes" }) }));
   }
