@@ -1,115 +1,128 @@
-// Whole services under random users, failures and lost nodes: what must hold at every write, and that every run ends
-// well once the trouble stops.
+// Whole services under random users, failures and nodes that come and go: what must hold at every write (invariants
+// 3, 4, 5 and 9: service-world.ts and service-checks.ts), and that every run ends well once the trouble stops.
 
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { hasEnded, isReady } from "../../deploy/strategy/mod.js";
-import {
-  FailureAction,
-  NodeAvailability,
-  NodeState,
-  replicasOf,
-  type ServiceSpec,
-  TaskState,
-  UpdateOrder,
-} from "../../proto/mod.js";
+import { NodeAvailability, NodeState, replicasOf, type UpdateConfig } from "../../proto/mod.js";
 import { ClusterError } from "../../lib/mod.js";
-import { makeSpec } from "../../test/kit/objects.js";
+import { propertyTimeoutMs, runs, specOf, updates } from "../../test/kit/arbitraries.js";
+import type { Behaviour } from "../../test/kit/service-agents.js";
 import { checkAll } from "../../test/kit/service-checks.js";
 import { ServiceWorld } from "../../test/kit/service-world.js";
 
-function specWith(image: string, replicas: number, update: Partial<ServiceSpec["update"]> = {}): ServiceSpec {
-  const spec = makeSpec({ image, replicas });
-  return {
-    ...spec,
-    update: { ...spec.update, ...update },
-    rollback: { ...spec.rollback, parallelism: update.parallelism ?? 1 },
-  };
-}
+const pauses = fc.integer({ min: 0, max: 2000 });
 
-const updates = fc.record({
-  parallelism: fc.integer({ min: 0, max: 4 }),
-  delayMs: fc.constantFrom(0, 0, 2000),
-  order: fc.constantFrom(UpdateOrder.STOP_FIRST, UpdateOrder.START_FIRST),
-  monitorMs: fc.constantFrom(0, 1000, 5000),
-  failureAction: fc.constantFrom(FailureAction.PAUSE, FailureAction.CONTINUE, FailureAction.ROLLBACK),
-  maxFailureRatio: fc.constantFrom(0, 0.4),
-  minHealthyTimeMs: fc.constantFrom(0, 1500),
-  progressDeadlineMs: fc.constantFrom(10_000, 60_000),
-});
+test(
+  "a rolling update without trouble keeps within its budget, makes each new task once, and completes",
+  () => {
+    fc.assert(
+      fc.property(
+        updates,
+        fc.integer({ min: 1, max: 9 }),
+        pauses,
+        pauses,
+        fc.boolean(),
+        fc.integer(),
+        (update, replicas, startMs, stopMs, leadersDie, seed) => {
+          const world = new ServiceWorld(specOf("one", replicas, update), { seed, startMs, stopMs, leadersDie });
+          expect(world.run(60_000, () => world.converged())).toBe(true);
+          let made = 0;
+          const check = checkAll(world);
+          world.check = (write) => {
+            if (write.before === undefined && write.after !== undefined) made += 1;
+            check(write);
+          };
+          world.update(specOf("two", replicas, update));
+          expect(world.run(replicas * 30_000, () => world.converged())).toBe(true);
+          expect(world.ready().map((task) => world.imageOf(task))).toEqual(Array(replicas).fill("two"));
+          expect(made).toBe(replicas);
+        },
+      ),
+      runs(100),
+    );
+  },
+  propertyTimeoutMs,
+);
 
-test("a rolling update without trouble keeps enough replicas ready, adds no more than it may, and completes", () => {
-  fc.assert(
-    fc.property(
-      updates,
-      fc.integer({ min: 1, max: 9 }),
-      fc.integer({ min: 0, max: 2000 }),
-      fc.integer({ min: 0, max: 2000 }),
-      fc.integer(),
-      (update, replicas, startMs, stopMs, seed) => {
-        const world = new ServiceWorld(specWith("one", replicas, update), { seed, startMs, stopMs });
-        expect(world.run(60_000, () => world.converged())).toBe(true);
-        world.check = checkAll(world);
-        world.update(specWith("two", replicas, update));
-        expect(world.run(replicas * 30_000, () => world.converged())).toBe(true);
-        expect(world.ready().map((task) => world.imageOf(task))).toEqual(Array(replicas).fill("two"));
-      },
-    ),
-    { numRuns: 100 },
-  );
-}, 120_000);
-
+type Verb = "pause" | "resume" | "abort" | "rollback" | "force";
 type Action =
-  | { kind: "update"; image: string; update: Partial<ServiceSpec["update"]> }
+  | { kind: "update"; image: string; update: UpdateConfig }
   | { kind: "scale"; replicas: number }
-  | { kind: "verb"; verb: "pause" | "resume" | "abort" | "rollback" | "force" }
+  | { kind: "verb"; verb: Verb }
   | { kind: "node"; node: number; availability: NodeAvailability; state: NodeState }
+  | { kind: "join" | "forget"; node: number }
+  | { kind: "leave"; which: number; startFirst: boolean }
   | { kind: "cut"; steps: number }
   | { kind: "run"; ms: number };
 
-const images = { rejects: "rejects", exits: "exits", loops: "crash-loops", hangs: "hangs", ends: "completes" } as const;
+const images: Record<string, Behaviour> = {
+  rejects: "rejects",
+  exits: "exits",
+  loops: "crash-loops",
+  hangs: "hangs",
+  ends: "completes",
+  sickens: "sickens",
+  flaps: "flaps",
+};
 
+const kind = <K extends string>(name: K) => fc.constant(name);
+const nodeNumbers = fc.integer({ min: 1, max: 4 });
 const actions: fc.Arbitrary<Action> = fc.oneof(
   fc.record({
-    kind: fc.constant("update" as const),
+    kind: kind("update"),
     image: fc.constantFrom("one", "two", "three", ...Object.keys(images)),
     update: updates,
   }),
-  fc.record({ kind: fc.constant("scale" as const), replicas: fc.integer({ min: 0, max: 8 }) }),
+  fc.record({ kind: kind("scale"), replicas: fc.integer({ min: 0, max: 8 }) }),
+  fc.record({ kind: kind("verb"), verb: fc.constantFrom<Verb>("pause", "resume", "abort", "rollback", "force") }),
   fc.record({
-    kind: fc.constant("verb" as const),
-    verb: fc.constantFrom("pause" as const, "resume" as const, "abort" as const, "rollback" as const, "force" as const),
-  }),
-  fc.record({
-    kind: fc.constant("node" as const),
-    node: fc.integer({ min: 1, max: 3 }),
+    kind: kind("node"),
+    node: nodeNumbers,
     availability: fc.constantFrom(NodeAvailability.ACTIVE, NodeAvailability.CORDONED, NodeAvailability.DRAINED),
     state: fc.constantFrom(NodeState.READY, NodeState.UNKNOWN, NodeState.DOWN),
   }),
-  fc.record({ kind: fc.constant("cut" as const), steps: fc.integer({ min: 1, max: 3 }) }),
-  fc.record({ kind: fc.constant("run" as const), ms: fc.integer({ min: 0, max: 20_000 }) }),
+  fc.record({ kind: fc.constantFrom("join" as const, "forget" as const), node: nodeNumbers }),
+  fc.record({ kind: kind("leave"), which: fc.nat(), startFirst: fc.boolean() }),
+  fc.record({ kind: kind("cut"), steps: fc.integer({ min: 1, max: 3 }) }),
+  fc.record({ kind: kind("run"), ms: fc.integer({ min: 0, max: 20_000 }) }),
 );
+
+/** What the API would have said is told to users: they may ask for what is not possible now. */
+function told(act: () => void): void {
+  try {
+    act();
+  } catch (refused) {
+    if (!(refused instanceof ClusterError) || refused.code !== "failed_precondition") throw refused;
+  }
+}
 
 function act(world: ServiceWorld, action: Action): void {
   switch (action.kind) {
     case "update":
-      world.update(specWith(action.image, replicasOf(world.service.spec), action.update));
+      world.update(specOf(action.image, replicasOf(world.service.spec), action.update));
       return;
     case "scale":
       world.scale(action.replicas);
       return;
     case "verb":
-      try {
-        if (action.verb === "force") world.update(world.service.spec, true);
-        else world[action.verb]();
-      } catch (refused) {
-        // Users may ask for what is not possible now, and get told.
-        if (!(refused instanceof ClusterError) || refused.code !== "failed_precondition") throw refused;
-      }
+      told(() => (action.verb === "force" ? world.update(world.service.spec, true) : world[action.verb]()));
       return;
     case "node":
-      world.setNode(`h${action.node}`, action.availability, action.state);
+      if (world.nodes.has(`h${action.node}`)) world.setNode(`h${action.node}`, action.availability, action.state);
       return;
+    case "join":
+      if (!world.nodes.has(`h${action.node}`)) world.join(`h${action.node}`);
+      return;
+    case "forget":
+      world.forget(`h${action.node}`);
+      return;
+    case "leave": {
+      const ready = world.ready();
+      const task = ready[action.which % Math.max(1, ready.length)];
+      if (task !== undefined) world.askToLeave(task.meta.id, action.startFirst);
+      return;
+    }
     case "cut":
       world.plan(action.steps);
       return;
@@ -119,25 +132,37 @@ function act(world: ServiceWorld, action: Action): void {
   }
 }
 
-test("whatever users, containers and nodes do, no invariant breaks, and all ends well once they stop", () => {
-  fc.assert(
-    fc.property(fc.array(actions, { maxLength: 25 }), updates, fc.integer(), (script, update, seed) => {
-      const world = new ServiceWorld(specWith("one", 4, update), { seed, images });
-      world.check = checkAll(world);
-      for (const action of script) act(world, action);
-      for (const id of world.nodes.keys()) world.setNode(id, NodeAvailability.ACTIVE, NodeState.READY);
-      const replicas = replicasOf(world.service.spec);
-      world.update(specWith("last", replicas, update), true);
-      expect(world.run(3_600_000, () => world.converged())).toBe(true);
-      expect(world.ready().filter((task) => world.imageOf(task) === "last").length).toBe(replicas);
-      // Nothing is left to do, now or later: old tasks stop, and then all is still.
-      world.run(120_000);
-      expect(world.plan()).toBe(0);
-      expect([...world.tasks.values()].filter((task) => !hasEnded(task) && !isReady(task))).toEqual([]);
-      world.remove();
-      expect(world.run(60_000, () => world.gone)).toBe(true);
-      expect([world.tasks.size, world.revisions.size, world.rollouts.size]).toEqual([0, 0, 0]);
-    }),
-    { numRuns: 100 },
-  );
-}, 120_000);
+test(
+  "whatever users, containers and nodes do, no invariant breaks, and all ends well once they stop",
+  () => {
+    fc.assert(
+      fc.property(
+        fc.array(actions, { maxLength: 25 }),
+        updates,
+        fc.boolean(),
+        fc.integer(),
+        (script, update, leadersDie, seed) => {
+          const world = new ServiceWorld(specOf("one", 4, update), { seed, images, leadersDie });
+          world.check = checkAll(world);
+          for (const action of script) act(world, action);
+          for (const id of ["h1", "h2", "h3"])
+            if (world.nodes.has(id)) world.setNode(id, NodeAvailability.ACTIVE, NodeState.READY);
+            else world.join(id);
+          const replicas = replicasOf(world.service.spec);
+          world.update(specOf("last", replicas, update), true);
+          expect(world.run(3_600_000, () => world.converged())).toBe(true);
+          expect(world.ready().filter((task) => world.imageOf(task) === "last").length).toBe(replicas);
+          // Nothing is left to do, now or later: old tasks stop, and then all is still.
+          world.run(120_000);
+          expect(world.plan()).toBe(0);
+          expect([...world.tasks.values()].filter((task) => !hasEnded(task) && !isReady(task))).toEqual([]);
+          world.remove();
+          expect(world.run(60_000, () => world.gone)).toBe(true);
+          expect([world.tasks.size, world.revisions.size, world.rollouts.size]).toEqual([0, 0, 0]);
+        },
+      ),
+      runs(100),
+    );
+  },
+  propertyTimeoutMs,
+);

@@ -23,7 +23,7 @@ import {
   type Step,
 } from "../../manager/rollout/mod.js";
 import { orphan } from "../../manager/dispatcher/mod.js";
-import { place, Usage } from "../../manager/scheduler/mod.js";
+import { needsNode, place, Usage } from "../../manager/scheduler/mod.js";
 import {
   type Node,
   NodeAvailability,
@@ -187,8 +187,11 @@ export class ServiceWorld {
   #plan(cut = this.#leadersDie ? 1 : Number.POSITIVE_INFINITY): number {
     for (let rounds = 0; rounds < 1000; rounds += 1) {
       if (this.gone) return rounds;
+      const isDue = this.#dirty || (this.wakeAtMs !== undefined && this.now >= this.wakeAtMs);
+      // Now and then is enough to find what no wake was asked for: it would be there at every look from then on.
+      if (!isDue && this.#rng.next() >= 0.2) return rounds;
       const { steps, wakeAtMs } = this.#planned();
-      if (!this.#dirty && (this.wakeAtMs === undefined || this.now < this.wakeAtMs)) {
+      if (!isDue) {
         if (steps.length > 0) throw new Error(`there is something to do, but nobody would have looked: ${told(steps)}`);
         return rounds;
       }
@@ -213,12 +216,14 @@ export class ServiceWorld {
         tasks: [...this.tasks.values()],
         rollouts: [...this.rollouts.values()],
         node: (id) => this.nodes.get(id),
+        nodes: () => this.nodes.values(),
       },
       this.making,
     );
   }
 
   schedule(): void {
+    if (![...this.tasks.values()].some(needsNode)) return;
     const usage = new Usage();
     const specOf = (_: string, number: number) =>
       this.parts.revisions.find((revision) => revision.number === number)?.spec.task;
