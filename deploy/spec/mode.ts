@@ -33,7 +33,8 @@ export function runSize({
 /** One rule for create, update and scale; a service that is scaled automatically keeps between its bounds. */
 export function checkReplicas(replicas: number, problems: Problems, autoscale?: AutoscaleSpec): void {
   problems.whole("replicas", replicas, 3, 0, limits.replicas);
-  if (autoscale === undefined || autoscale.max < autoscale.min) return;
+  // Bounds that are no bounds are told by themselves.
+  if (autoscale === undefined || autoscale.max < Math.max(1, autoscale.min)) return;
   if (replicas < autoscale.min || replicas > autoscale.max)
     problems.add(
       "replicas",
@@ -47,7 +48,7 @@ export function checkMode(message: ServiceMessage, autoscale: AutoscaleSpec | un
   const mode = message.mode;
   switch (mode?.$case) {
     case undefined: {
-      const replicas = Math.max(1, autoscale?.min ?? 1);
+      const replicas = Math.min(limits.replicas, Math.max(1, autoscale?.min ?? 1));
       checkReplicas(replicas, problems, autoscale);
       return { $case: "replicated", value: { replicas } };
     }
