@@ -1,6 +1,6 @@
 // What users do to services: each call checks everything before it writes anything, and writes in one transaction.
 
-import { checkServiceSpec } from "../../deploy/spec/mod.js";
+import { checkServiceSpec, findCycle } from "../../deploy/spec/mod.js";
 import { type Clock, ClusterError, type Rng } from "../../lib/mod.js";
 import type { Service, ServiceSpec } from "../../proto/mod.js";
 import type {
@@ -15,7 +15,7 @@ import type {
 } from "../../proto/gen/flotilla/control/v1/control.js";
 import type { ServiceSpec as ServiceSpecMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { allocateVip } from "../allocator/mod.js";
-import { createService, removeService, scaleService, updateService } from "../orchestrator/mod.js";
+import { createService, removeService, runService, scaleService, updateService } from "../orchestrator/mod.js";
 import {
   abortRollout,
   applySteps,
@@ -97,6 +97,7 @@ export function decideCreate(view: View, request: CreateServiceRequest, making: 
   const [cluster] = view.clusters.values();
   // A cluster's first leader has begun to lead a moment ago.
   if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
+  if (holder === undefined) refuseCycle(view, spec);
   return createService(
     {
       spec,
@@ -114,38 +115,27 @@ export function decideUpdate(view: View, request: UpdateServiceRequest, making: 
   const { version, force, requestId } = request;
   const parts = partsOf(view, findService(view, request.service));
   const change = updateService(parts, { spec, version, force, requestId }, making);
-  if (change.steps.length > 0) refuseTakenPorts(view, spec, parts.service.meta.id);
+  if (change.steps.length > 0) {
+    refuseTakenPorts(view, spec, parts.service.meta.id);
+    refuseCycle(view, spec);
+  }
   return change;
 }
 
-/** Runs that may wait to be begun. */
-const requestedRunsMax = 10;
-
-/** Asks for a run of a job; the same request sent again asks once. The orchestrator begins it. */
-function requestRun({ service }: ServiceParts, requestId: string, { now, id }: Making): ServiceChange {
-  const { name, mode } = service.spec;
-  if (service.removing)
-    throw new ClusterError("failed_precondition", `service ${name} is being removed; create it again once it is gone`);
-  if (mode.$case === "replicated" || mode.$case === "global")
-    throw new ClusterError(
-      "failed_precondition",
-      `service ${name} is no job, it runs all the time; to replace its tasks: flotilla service update --force ${name}`,
-    );
-  const job = service.job ?? { runs: [], lastRun: 0, lastDueAtMs: 0, requested: [] };
-  const key = requestId === "" ? id() : requestId;
-  if (job.requested.includes(key) || job.runs.some((run) => run.requestId === key))
-    return { service, rollout: undefined, steps: [] };
-  if (job.requested.length >= requestedRunsMax)
-    throw new ClusterError(
-      "resource_exhausted",
-      `${requestedRunsMax} runs of ${name} are asked for and not begun yet; wait for them, see: flotilla service ps ${name}`,
-    );
-  const object: Service = {
-    ...service,
-    meta: { ...service.meta, updatedAtMs: now },
-    job: { ...job, requested: [...job.requested, key] },
-  };
-  return { service: object, rollout: undefined, steps: [{ do: "put", table: "services", object }] };
+/** Services that wait for each other would wait for ever. */
+function refuseCycle(view: View, { name, dependsOn }: ServiceSpec): void {
+  if (dependsOn.length === 0) return;
+  const cycle = findCycle(name, dependsOn, (other) => view.serviceByName(other)?.spec);
+  if (cycle === undefined) return;
+  const [, needed = name] = cycle;
+  throw ClusterError.invalid([
+    {
+      field: `depends_on[${dependsOn.indexOf(needed)}]`,
+      value: needed,
+      rule: `must not lead back to ${name}: ${cycle.join(" depends on ")}`,
+      fix: `leave out ${needed}, or one of the others of this circle`,
+    },
+  ]);
 }
 
 export class Services {
@@ -166,7 +156,7 @@ export class Services {
   }
 
   async run({ service, requestId }: RunServiceRequest): Promise<ServiceResponse> {
-    return await this.#change(service, (parts) => requestRun(parts, requestId, this.#making()));
+    return await this.#change(service, (parts) => runService(parts, { requestId }, this.#making()));
   }
 
   async scale({ service, replicas, requestId }: ScaleServiceRequest): Promise<ServiceResponse> {
@@ -177,7 +167,10 @@ export class Services {
     return await this.#change(service, (parts, view) => {
       const change = rollbackService(parts, { toRevision, requestId }, this.#making());
       // An older revision may publish a port that another service has been given since.
-      if (change.steps.length > 0) refuseTakenPorts(view, change.service.spec, parts.service.meta.id);
+      if (change.steps.length > 0) {
+        refuseTakenPorts(view, change.service.spec, parts.service.meta.id);
+        refuseCycle(view, change.service.spec);
+      }
       return change;
     });
   }

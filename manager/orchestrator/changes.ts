@@ -1,8 +1,16 @@
 // What users do to services, as pure decisions: the control API makes them inside one transaction each.
 
-import { checkReplicas, equalSpecs, Problems, templateHash } from "../../deploy/spec/mod.js";
+import { checkReplicas, equalSpecs, isJob, modeWord, Problems, templateHash } from "../../deploy/spec/mod.js";
+import { goesOn } from "../../deploy/strategy/mod.js";
 import { ClusterError } from "../../lib/mod.js";
-import { replicasOf, type Revision, RolloutState, type Service, type ServiceSpec } from "../../proto/mod.js";
+import {
+  ConcurrencyPolicy,
+  replicasOf,
+  type Revision,
+  RolloutState,
+  type Service,
+  type ServiceSpec,
+} from "../../proto/mod.js";
 import {
   advance,
   doneBefore,
@@ -14,6 +22,10 @@ import {
   type ServiceParts,
   withReplicas,
 } from "../rollout/mod.js";
+import { waitingAtFirst } from "./depends.js";
+
+/** Runs that were asked for and are not begun yet. */
+const requestedRunsMax = 10;
 
 /**
  * A new service with revision 1. `existing` is the service that has the name already: the same request sent again is
@@ -51,7 +63,7 @@ export function createService(
     removing: false,
     job: undefined,
     autoscale: undefined,
-    waitingFor: "",
+    waitingFor: waitingAtFirst(spec.dependsOn),
   };
   const revision: Revision = {
     meta: newMeta(making),
@@ -100,26 +112,98 @@ export function updateService(
         fix: "create a service with the new name and remove the old one",
       },
     ]);
+  refuseOtherMode(service.spec, spec);
   if (!force && equalSpecs(spec, service.spec)) return { service, rollout: undefined, steps: [] };
   return changeSpec(parts, { spec, force, requestId, cause: force ? "updated by force" : "updated" }, making);
 }
 
-/** The service with another number of replicas and nothing else changed. */
+/** Slots, runs and history of one mode mean nothing to another. */
+function refuseOtherMode(before: ServiceSpec, after: ServiceSpec): void {
+  if (before.mode.$case === after.mode.$case) return;
+  const was = modeWord(before.mode);
+  throw ClusterError.invalid([
+    {
+      field: "mode",
+      value: modeWord(after.mode),
+      rule: `must stay ${was}: a service's mode cannot be changed`,
+      fix: `leave it ${was}, or remove ${before.name} and create it again as ${modeWord(after.mode)}`,
+    },
+  ]);
+}
+
+/**
+ * The service with another number of replicas and nothing else changed. `cause` is what the revision says of why;
+ * "scaled to N" when it is not given.
+ */
 export function scaleService(
   parts: ServiceParts,
-  { replicas, requestId }: { replicas: number; requestId: string },
+  { replicas, requestId, cause = `scaled to ${replicas}` }: { replicas: number; requestId: string; cause?: string },
   making: Making,
 ): ServiceChange {
   const again = doneBefore(parts, requestId);
   if (again !== undefined) return again;
   refuseRemoving(parts);
   const { service } = parts;
+  refuseWithoutReplicas(service.spec, replicas);
   const problems = new Problems();
-  checkReplicas(replicas, problems);
+  checkReplicas(replicas, problems, service.spec.autoscale);
   if (problems.any) throw ClusterError.invalid(problems.list());
   if (replicas === replicasOf(service.spec)) return { service, rollout: undefined, steps: [] };
   const spec = withReplicas(service.spec, replicas);
-  return changeSpec(parts, { spec, force: false, requestId, cause: `scaled to ${replicas}` }, making);
+  return changeSpec(parts, { spec, force: false, requestId, cause }, making);
+}
+
+function refuseWithoutReplicas({ name, mode }: ServiceSpec, replicas: number): void {
+  if (mode.$case === "replicated") return;
+  const fix =
+    mode.$case === "global"
+      ? "a global service has one task per node: narrow or widen its --constraint to have it on other nodes"
+      : mode.$case === "globalJob"
+        ? "a global job runs once per node: narrow or widen its --constraint to run it on other nodes"
+        : `change how many tasks a run has: flotilla service update --completions ${replicas} ${name}`;
+  throw ClusterError.invalid([
+    {
+      field: "replicas",
+      value: String(replicas),
+      rule: `must be given to replicated services only, and ${name} is ${modeWord(mode)}`,
+      fix,
+    },
+  ]);
+}
+
+/** Asks for a run of a job; the same request sent again asks once. The orchestrator begins it. */
+export function runService(
+  { service }: Pick<ServiceParts, "service">,
+  { requestId }: { requestId: string },
+  { now, id }: Making,
+): ServiceChange {
+  const { name, mode } = service.spec;
+  const job = service.job ?? { runs: [], lastRun: 0, lastDueAtMs: 0, requested: [] };
+  const isKnown = job.requested.includes(requestId) || job.runs.some((run) => run.requestId === requestId);
+  if (requestId !== "" && isKnown) return { service, rollout: undefined, steps: [] };
+  refuseRemoving({ service, revisions: [], rollout: undefined });
+  if (!isJob(service.spec))
+    throw new ClusterError(
+      "failed_precondition",
+      `service ${name} is ${modeWord(mode)} and runs all the time, only jobs have runs; to replace its tasks: flotilla service update --force ${name}`,
+    );
+  const going = job.runs.filter(goesOn).map(({ number }) => number);
+  if (mode.$case === "cron" && mode.value.concurrency === ConcurrencyPolicy.FORBID && going.length > 0)
+    throw new ClusterError(
+      "failed_precondition",
+      `run ${going.join(", ")} of ${name} goes on, and its concurrency policy is forbid; wait until it has ended, or: flotilla service update --cron-concurrency allow ${name}`,
+    );
+  if (job.requested.length >= requestedRunsMax)
+    throw new ClusterError(
+      "resource_exhausted",
+      `${requestedRunsMax} runs of ${name} are asked for and not begun yet; wait for them, see: flotilla service ps ${name}`,
+    );
+  const object: Service = {
+    ...service,
+    meta: { ...service.meta, updatedAtMs: now },
+    job: { ...job, requested: [...job.requested, requestId === "" ? id() : requestId] },
+  };
+  return { service: object, rollout: undefined, steps: [{ do: "put", table: "services", object }] };
 }
 
 /** Marks the service as being removed: its tasks are stopped, then it goes. Doing it twice changes nothing. */

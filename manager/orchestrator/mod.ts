@@ -3,6 +3,7 @@
 // manager/rollout and the store.
 
 export { nextTaskAtMs } from "./backoff.js";
-export { createService, removeService, scaleService, updateService } from "./changes.js";
+export { createService, removeService, runService, scaleService, updateService } from "./changes.js";
 export { Orchestrator, type OrchestratorOptions } from "./controller.js";
+export { drainDeadlineMsDefault } from "./moving.js";
 export { planService, type ServicePlan, type ServiceSnapshot } from "./plan.js";
