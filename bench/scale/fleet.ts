@@ -2,6 +2,7 @@
 
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { getPriority, setPriority } from "node:os";
 import { fileURLToPath } from "node:url";
 
 export interface AgentsPlan {
@@ -31,6 +32,8 @@ export class Fleet implements AsyncDisposable {
   /** Resolves with the process when it runs; its agents connect over `startOverMs`. */
   start(plan: AgentsPlan): ChildProcess {
     const child = fork(program, [JSON.stringify(plan)]);
+    // Real ones have machines of their own: where all share one, the managers go first.
+    if (child.pid !== undefined) setPriority(child.pid, Math.min(19, getPriority() + 5));
     this.#processes.push(child);
     return child;
   }

@@ -7,6 +7,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../lib/mod.js";
 import { NodeState, TaskState } from "../../proto/mod.js";
 import { ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { type Benchmark, type Figure, median } from "../figure.js";
@@ -287,22 +288,26 @@ export const scale: Benchmark = {
       progress(
         `a host lost: noticed after ${lost.detectedS.toFixed(1)} s, placed again after ${lost.placedS.toFixed(1)} s`,
       );
-      for (let i = 0; i < churnServices; i += 1)
-        await managers.api.createService(specOf(`churn-${i}`, 0, ["node.labels.pool==main"]));
-      const base = (await fleet.figures()).running;
-      const rounds: Churn[] = [];
-      for (const rate of churnRates) {
-        const round = await churn(bench, rate, base);
-        rounds.push(round);
-        progress(JSON.stringify(round));
-        // More than that would only measure how long the queue has become.
-        if (round.settledMs > 20_000) break;
-      }
       const died = await killLeader(bench, agents - 1);
       progress(JSON.stringify(died));
       const figure = (name: string, ours: number, peerName: string, peer: number, goal: string): Figure => ({
         ...{ name, ours, peerName, peer, goal },
       });
+      for (let i = 0; i < churnServices; i += 1)
+        await managers.api.createService(specOf(`churn-${i}`, 0, ["node.labels.pool==main"]));
+      const base = (await fleet.figures()).running;
+      const rounds: Churn[] = [];
+      for (const rate of churnRates) {
+        const round = await churn(bench, rate, base).catch((failure: unknown) => messageOf(failure));
+        if (typeof round === "string") {
+          progress(`${rate} tasks/s: ${round}`);
+          break;
+        }
+        rounds.push(round);
+        progress(JSON.stringify(round));
+        // More than that would only measure how long the queue has become.
+        if (round.settledMs > 20_000) break;
+      }
       const perAgentMs = (died.cores * died.sessionsS * 1_000) / (agents - 1);
       return [
         figure("leader's time per agent that joins, ms", cpuMs, "", Number.NaN, ""),
