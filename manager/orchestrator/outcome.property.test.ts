@@ -57,7 +57,8 @@ function cause(world: ServiceWorld, trouble: Trouble, asked: Asked): string {
     case "none":
       return asked.image;
     case "scale":
-      world.scale(trouble.replicas);
+      if (asked.size !== "global") world.scale(trouble.replicas);
+      else world.join("h9");
       return asked.image;
     case "lost":
       world.setNode(trouble.node, NodeAvailability.ACTIVE, NodeState.DOWN);
@@ -74,7 +75,7 @@ function cause(world: ServiceWorld, trouble: Trouble, asked: Asked): string {
     case "superseded": {
       let last = asked.image;
       for (const image of trouble.images) {
-        world.update(specOf(image, asked.replicas, asked.update));
+        world.update(specOf(image, asked.size, asked.update));
         world.run(asked.atMs);
         last = image;
       }
@@ -84,8 +85,9 @@ function cause(world: ServiceWorld, trouble: Trouble, asked: Asked): string {
 }
 
 interface Asked {
-  image: Behaviour;
-  replicas: number;
+  image: string;
+  /** Of a global service as many as there are nodes. */
+  size: number | "global";
   update: UpdateConfig;
   /** When the trouble comes, after the update. */
   atMs: number;
@@ -96,7 +98,7 @@ interface Asked {
 
 const asked: fc.Arbitrary<Asked> = fc.record({
   image: fc.constantFrom(...kinds),
-  replicas: fc.integer({ min: 1, max: 6 }),
+  size: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constant("global" as const)),
   update: updates,
   atMs: fc.constantFrom(0, 250, 1000, 3000, 9000, 30_000),
   trouble: troubles,
@@ -118,11 +120,11 @@ test(
   () => {
     fc.assert(
       fc.property(asked, (wish) => {
-        const { image, replicas, update, atMs, trouble, leadersDie, seed } = wish;
-        const world = new ServiceWorld(specOf("one", replicas, update), { seed, images, leadersDie });
+        const { image, size, update, atMs, trouble, leadersDie, seed } = wish;
+        const world = new ServiceWorld(specOf("one", size, update), { seed, images, leadersDie });
         expect(world.run(60_000, () => world.converged())).toBe(true);
         world.check = checkAll(world);
-        world.update(specOf(image, replicas, update));
+        world.update(specOf(image, size, update));
         world.run(atMs);
         const last = cause(world, trouble, wish);
         const rollout = world.rollout;

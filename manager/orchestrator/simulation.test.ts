@@ -19,13 +19,16 @@ test(
     fc.assert(
       fc.property(
         updates,
-        fc.integer({ min: 1, max: 9 }),
+        fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant("global" as const)),
         pauses,
         pauses,
         fc.boolean(),
         fc.integer(),
-        (update, replicas, startMs, stopMs, leadersDie, seed) => {
-          const world = new ServiceWorld(specOf("one", replicas, update), { seed, startMs, stopMs, leadersDie });
+        (update, size, startMs, stopMs, leadersDie, seed) => {
+          const replicas = size === "global" ? 5 : size;
+          const nodes = size === "global" ? replicas : 3;
+          const options = { seed, nodes, startMs, stopMs, leadersDie };
+          const world = new ServiceWorld(specOf("one", size, update), options);
           expect(world.run(60_000, () => world.converged())).toBe(true);
           let made = 0;
           const check = checkAll(world);
@@ -33,7 +36,7 @@ test(
             if (write.before === undefined && write.after !== undefined) made += 1;
             check(write);
           };
-          world.update(specOf("two", replicas, update));
+          world.update(specOf("two", size, update));
           expect(world.run(replicas * 30_000, () => world.converged())).toBe(true);
           expect(world.ready().map((task) => world.imageOf(task))).toEqual(Array(replicas).fill("two"));
           expect(made).toBe(replicas);
@@ -97,13 +100,17 @@ function told(act: () => void): void {
   }
 }
 
+function sizeOf({ service }: ServiceWorld): number | "global" {
+  return service.spec.mode.$case === "global" ? "global" : replicasOf(service.spec);
+}
+
 function act(world: ServiceWorld, action: Action): void {
   switch (action.kind) {
     case "update":
-      world.update(specOf(action.image, replicasOf(world.service.spec), action.update));
+      world.update(specOf(action.image, sizeOf(world), action.update));
       return;
     case "scale":
-      world.scale(action.replicas);
+      if (sizeOf(world) !== "global") world.scale(action.replicas);
       return;
     case "verb":
       told(() => (action.verb === "force" ? world.update(world.service.spec, true) : world[action.verb]()));
@@ -138,18 +145,19 @@ test(
     fc.assert(
       fc.property(
         fc.array(actions, { maxLength: 25 }),
+        fc.constantFrom(4, "global" as const),
         updates,
         fc.boolean(),
         fc.integer(),
-        (script, update, leadersDie, seed) => {
-          const world = new ServiceWorld(specOf("one", 4, update), { seed, images, leadersDie });
+        (script, size, update, leadersDie, seed) => {
+          const world = new ServiceWorld(specOf("one", size, update), { seed, images, leadersDie });
           world.check = checkAll(world);
           for (const action of script) act(world, action);
-          for (const id of ["h1", "h2", "h3"])
+          for (const id of ["h1", "h2", "h3", "h4"])
             if (world.nodes.has(id)) world.setNode(id, NodeAvailability.ACTIVE, NodeState.READY);
             else world.join(id);
-          const replicas = replicasOf(world.service.spec);
-          world.update(specOf("last", replicas, update), true);
+          world.update(specOf("last", sizeOf(world), update), true);
+          const replicas = size === "global" ? 4 : replicasOf(world.service.spec);
           expect(world.run(3_600_000, () => world.converged())).toBe(true);
           expect(world.ready().filter((task) => world.imageOf(task) === "last").length).toBe(replicas);
           // Nothing is left to do, now or later: old tasks stop, and then all is still.

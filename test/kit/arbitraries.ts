@@ -32,7 +32,13 @@ export const updates: fc.Arbitrary<UpdateConfig> = fc
   })
   .filter((config) => budgetOf(config).maxSurge + budgetOf(config).maxUnavailable > 0);
 
-/** A spec of one image with an update's settings, the same for its rollback. */
-export function specOf(image: string, replicas: number, update: UpdateConfig): ServiceSpec {
-  return { ...makeSpec({ image, replicas }), update, rollback: { ...update, failureAction: FailureAction.PAUSE } };
+/** A spec of one image with an update's settings, the same for its rollback; without a number of replicas, global. */
+export function specOf(image: string, replicas: number | "global", update: UpdateConfig): ServiceSpec {
+  const spec = makeSpec({ image, replicas: replicas === "global" ? 0 : replicas });
+  return {
+    ...spec,
+    mode: replicas === "global" ? { $case: "global", value: {} } : spec.mode,
+    update,
+    rollback: { ...update, failureAction: FailureAction.PAUSE },
+  };
 }
