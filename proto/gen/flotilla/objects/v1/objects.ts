@@ -120,7 +120,10 @@ export const PublishMode = {
   UNSPECIFIED: 0,
   /** INGRESS - On every host, by the ambassadors. The default. */
   INGRESS: 1,
-  /** HOST - On the task's own node, by the engine: one task per node and port. */
+  /**
+   * HOST - On the task's own node, by the engine: one task per node and port.
+   * Jobs, whose tasks are sent no requests, have ports of this mode only.
+   */
   HOST: 2,
 } as const;
 
@@ -497,7 +500,7 @@ export interface ServiceSpec {
     | undefined;
   /**
    * An agent without any manager for so long stops the tasks, and only then are they replaced elsewhere: never two of
-   * them run at once. Absent: they run on.
+   * them run at once. From 1,000. Absent: they run on.
    */
   stopAfterDisconnectMs?:
     | number
@@ -506,7 +509,10 @@ export interface ServiceSpec {
   autoscale:
     | AutoscaleSpec
     | undefined;
-  /** Names of services that must be ready (jobs: have succeeded) before this one's first tasks are made. */
+  /**
+   * Names of services that must be ready (jobs: have succeeded) before this one's first tasks are made. They need not
+   * exist yet.
+   */
   dependsOn: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -533,7 +539,7 @@ export interface ReplicatedJobMode {
   completions?:
     | number
     | undefined;
-  /** At the same time; default all. */
+  /** At the same time, at most completions; default all. Absent stays absent, so that it follows completions. */
   maxConcurrent?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -545,7 +551,10 @@ export interface GlobalJobMode {
 
 /** A replicated job begun by a schedule. */
 export interface CronMode {
-  /** Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily, @weekly, @monthly, @yearly. */
+  /**
+   * Five fields (minute, hour, day of month, month, day of week), or @hourly, @daily, @weekly, @monthly, @yearly. A time
+   * that the zone's clock skips is due when it jumps; one that it shows twice is due the first time.
+   */
   schedule: string;
   /** IANA name; default UTC. */
   timeZone: string;
@@ -588,7 +597,7 @@ export interface AutoscaleSpec {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** What a task is; a change of anything here but placement replaces tasks. */
+/** What a task is; a change of anything here but placement and priority replaces tasks. */
 export interface TaskSpec {
   container: ContainerSpec | undefined;
   reservations: Resources | undefined;
@@ -663,7 +672,7 @@ export interface Resources {
   nanoCpus: number;
   /** 0 is none. */
   memoryBytes: number;
-  /** Countable things of the node by name: gpu=2. */
+  /** Countable things of the node by name: gpu=2. They are reserved; limits have none. */
   generic: { [key: string]: number };
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -748,13 +757,16 @@ export interface UpdateConfig {
   progressDeadlineMs?:
     | number
     | undefined;
-  /** Tasks that may run beyond the number asked for. Default: parallelism with start-first, else 0. */
+  /**
+   * Tasks that may run beyond the number asked for. Default: parallelism with start-first, else 0. More than 0 without
+   * an order means start-first; with stop-first it must be 0, and with start-first it must not.
+   */
   maxSurge?:
     | number
     | undefined;
   /**
    * Slots that may be without a ready task, for whatever reason, when a ready one is begun. Default: 0 with
-   * start-first, else parallelism.
+   * start-first, else parallelism. With stop-first it must not be 0.
    */
   maxUnavailable?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
