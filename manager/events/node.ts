@@ -37,8 +37,7 @@ export function ofNode(before: Node | undefined, after: Node | undefined): Told[
 }
 
 function causeOfState({ status }: Node): string {
-  if (status.state !== NodeState.DOWN) return "";
-  return status.lossConfirmed ? "loss confirmed by the user" : "no sign of life";
+  return status.state === NodeState.DOWN && status.lossConfirmed ? "loss confirmed by the user" : "";
 }
 
 function whatFollows({ spec }: Node): string {
