@@ -146,7 +146,7 @@ describe("modes", () => {
       );
     }
     const rows = await cluster.json<PsRow[]>("service", "ps", "nightly");
-    expect([...new Set(rows.map(({ run }) => run))].sort()).toEqual([1, 2]);
+    expect(new Set(rows.map(({ run }) => run))).toEqual(new Set([1, 2]));
     expect(await cluster.must("service", "logs", "nightly")).toContain("backed up");
   });
 
@@ -266,12 +266,10 @@ describe("agents that go away", () => {
       async () => (await cluster.containers(single, "single")).length === 0,
       30_000,
     );
-    await eventually(
-      "the managers know that most are gone",
-      async () =>
-        (await cluster.must("node", "ls")).toLowerCase().includes("brake") ||
-        (await nodes()).filter(({ message }) => message.includes("at once")).length === 2,
-    );
+    await eventually("the managers know that most are gone", async () => {
+      const { stdout, stderr } = await cluster.run(["node", "ls"]);
+      return (stdout + stderr).includes("brake:");
+    });
     // Longer than it takes to call one node lost.
     await new Promise((resolve) => setTimeout(resolve, 5_000));
     expect((await nodes()).map(({ state }) => state).sort()).toEqual(["ready", "unknown", "unknown"]);
