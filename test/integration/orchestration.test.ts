@@ -222,15 +222,21 @@ describe("hosts that make room", () => {
     await eventually("three run on each host", async () => (await spread("web")).join() === "3,3,3");
   });
 
-  it("a drain that reaches its deadline takes what is left with it", async () => {
-    // Stops only when it is killed, a minute after it was told to.
+  it("a drain ends at its deadline, though the replacement that should come first finds no place", async () => {
     await cluster.must(
-      ...words("service create --quiet --name stubborn --constraint node.hostname==h2 --stop-grace-period 60s"),
-      ...[BUSYBOX_IMAGE, "sh", "-c", "trap '' TERM; while :; do sleep 1; done"],
+      ...words("service create --quiet --name bound --constraint node.hostname==h2 --update-order start-first"),
+      ...[BUSYBOX_IMAGE, ...endless],
     );
-    expect(await spread("stubborn")).toEqual([0, 1, 0]);
-    await cluster.must("node", "drain", "--deadline", "2s", "h2");
-    await eventually("host 2 runs nothing", async () => (await spread("stubborn")).join() === "0,0,0", 20_000);
+    expect(await spread("bound")).toEqual([0, 1, 0]);
+    const drained = cluster.start(["node", "drain", "--deadline", "4s", "h2"]);
+    await eventually("the replacement waits", async () =>
+      (await running("bound")).some(({ state, node }) => state === "pending" && node === ""),
+    );
+    expect(await spread("bound")).toEqual([0, 1, 0]);
+    const { code, stdout, stderr } = await drained.done;
+    expect(code, stdout + stderr).toBe(0);
+    expect(await spread("bound")).toEqual([0, 0, 0]);
+    expect(await cluster.must("task", "why", "bound.1")).toMatch(/drain/i);
   });
 });
 
