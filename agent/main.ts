@@ -87,6 +87,7 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
     rng,
     log,
     describe: () => describe(engine, options, agentVersion),
+    onContact: (sentMs, isNew) => supervisor.contact(sentMs, isNew),
     onSession: (host, managers) => {
       supervisor.configure(host, managers);
       keeper.assign(host.node.spec.role, managers);
@@ -153,7 +154,7 @@ async function makeDataDir(path: string): Promise<void> {
 async function remember(file: StateFile): Promise<Memory> {
   const found = await file.read();
   if (found !== undefined) return found;
-  const fresh: Memory = { nodeId: systemRng.id(), host: undefined, managers: [], records: [] };
+  const fresh: Memory = { nodeId: systemRng.id(), host: undefined, managers: [], contactAtMs: 0, records: [] };
   await file.write(() => fresh);
   return fresh;
 }

@@ -16,6 +16,7 @@ let controller: AbortController;
 let running: Promise<void>;
 let statuses: [string, TaskStatus][];
 let messages: AssignmentsMessage[];
+let contacts: { sentMs: number; isNew: boolean }[];
 
 beforeEach(async () => {
   [one, two] = [new FakeDispatcher({ heartbeatPeriodMs: 50 }), new FakeDispatcher({ heartbeatPeriodMs: 50 })];
@@ -23,6 +24,7 @@ beforeEach(async () => {
   controller = new AbortController();
   statuses = [];
   messages = [];
+  contacts = [];
 });
 afterEach(async () => {
   controller.abort(new Error("the test ended"));
@@ -43,6 +45,7 @@ function begin(managers: string[], logs: EngineLogLine[] = [], described = Promi
       await described;
       return makeNode("h1").description;
     },
+    onContact: (sentMs, isNew) => contacts.push({ sentMs, isNew }),
     onSession: () => undefined,
     onAssignments: (message) => messages.push(message),
     statuses: () => statuses,
@@ -74,6 +77,9 @@ test("registers, keeps the session alive, and tells all that there is", async ()
   expect(one.drains).toMatchObject([{ taskId: "draining", activeConnections: 2 }]);
   await one.until("heartbeats", () => one.heartbeats >= 3);
   expect(session.connected).toBe(true);
+  await one.until("contacts", () => contacts.length >= 3);
+  expect(contacts.map(({ isNew }) => isNew).slice(0, 3)).toEqual([true, false, false]);
+  expect(contacts.map(({ sentMs }) => sentMs)).toEqual(contacts.map(({ sentMs }) => sentMs).sort((a, b) => a - b));
   expect(one.sessions).toBe(1);
 });
 

@@ -37,6 +37,8 @@ export interface SessionOptions {
   log: Logger;
   /** Asked before each registration; rejects while the engine cannot be described. */
   describe: () => Promise<NodeDescription>;
+  /** A manager answered a call that was sent at `sentMs`, on the monotonic clock; `isNew`: with this a session began. */
+  onContact(sentMs: number, isNew: boolean): void;
   onSession(host: { cluster: Cluster; node: Node }, managers: string[]): void;
   onAssignments(message: AssignmentsMessage): void;
   /** All there is now: sent to each new session. */
@@ -167,6 +169,7 @@ export class ManagerSession {
     });
     const { signal } = controller;
     try {
+      const sentMs = clock.monotonic();
       const stream = messages(client.register({ nodeId, description }), signal);
       const cancelConnect = clock.after(connectMs, () => {
         if (client.getChannel().getConnectivityState(false) !== connectivityState.READY)
@@ -178,6 +181,7 @@ export class ManagerSession {
       const fromMs = clock.monotonic();
       const { sessionId } = first.value;
       log.info({ manager: address, session: sessionId }, "session begun");
+      this.#options.onContact(sentMs, true);
       this.#take(first.value);
       this.#connected = true;
       for (const [taskId, status] of this.#options.statuses()) this.#reporter.status(taskId, status);
@@ -240,6 +244,7 @@ export class ManagerSession {
     let missed = 0;
     for (;;) {
       await sleep(clock, periodMs * (0.9 + 0.2 * rng.next()), signal);
+      const sentMs = clock.monotonic();
       try {
         const deadline = clock.now() + Math.max(1_000, periodMs);
         const answer = await unary<{ periodMs: number }>((done) =>
@@ -247,6 +252,7 @@ export class ManagerSession {
         );
         periodMs = answer.periodMs;
         missed = 0;
+        this.#options.onContact(sentMs, false);
       } catch (failure) {
         missed += 1;
         if (missed >= missedMax || sessionIsOver(failure)) throw failure;

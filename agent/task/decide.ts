@@ -54,7 +54,19 @@ export function decide(before: TaskRecord, seen: ContainerState | undefined, con
     return { record, action: { do: "wait" } };
   }
   if (record.assignment.task.desiredState >= TaskState.SHUTDOWN) return shutDown(record, seen, isUp, context);
+  if (record.cutOff) return heldBack(record, seen, isUp);
   return live(record, seen, context);
+}
+
+/** No manager was reached for as long as the service says: nobody may take the task for running here. */
+export function cutOff(record: TaskRecord, afterMs: number): TaskRecord {
+  const error = `no manager was reached for ${formatDurationMs(afterMs)}`;
+  return { ...record, cutOff: true, message: "stopped until a manager says otherwise", error };
+}
+
+/** A manager says that the task is still this node's. */
+export function letGo(record: TaskRecord): TaskRecord {
+  return { ...record, cutOff: false, message: "starting again: a manager was reached" };
 }
 
 /** The engine refused to start the container. `hopeless`: it would refuse again. */
@@ -140,6 +152,15 @@ function observed(record: TaskRecord, seen: ContainerState | undefined, { nowMs,
 
 function stop(record: TaskRecord): Action {
   return { do: "stop", graceMs: record.assignment.spec.container.stopGracePeriodMs };
+}
+
+/** Its end is this agent's doing: nothing of it is charged, and it starts at once when it is let go. */
+function heldBack(record: TaskRecord, seen: ContainerState | undefined, isUp: boolean): Step {
+  const held = { ...record, ready: false, readySinceMs: 0, nextAttemptAtMs: 0 };
+  if (isUp) return { record: held, action: stop(record) };
+  if (seen === undefined || seen.startedAtMs === 0) return { record: held, action: { do: "wait" } };
+  const after = { ...held, endedRunMs: seen.startedAtMs, phase: ContainerPhase.STOPPED };
+  return { record: after, action: { do: "wait" } };
 }
 
 function leave(record: TaskRecord, seen: ContainerState | undefined, isUp: boolean): Step {

@@ -23,6 +23,8 @@ export interface Assignment {
   readonly drained: boolean;
   readonly serviceLabels: Record<string, string>;
   readonly templateHash: string;
+  /** Without any manager for so long the task is stopped; absent: it runs on. */
+  readonly stopAfterDisconnectMs?: number;
 }
 
 export interface TaskRecord {
@@ -71,6 +73,8 @@ export interface TaskRecord {
   readonly drains: boolean;
   /** Stopped by the agent because its health check failed: its exit code does not matter. */
   readonly unhealthy: boolean;
+  /** Stopped by the agent because no manager was reached for too long: another node may have it by now. */
+  readonly cutOff: boolean;
 }
 
 export function isTerminal(state: TaskState): boolean {
@@ -103,6 +107,7 @@ export function assignmentOf(message: TaskAssignment): Assignment {
     drained: message.drained,
     serviceLabels: message.serviceLabels,
     templateHash: message.templateHash,
+    ...(message.stopAfterDisconnectMs === undefined ? {} : { stopAfterDisconnectMs: message.stopAfterDisconnectMs }),
   };
 }
 
@@ -138,6 +143,7 @@ export function newRecord(assignment: Assignment, nowMs: number): TaskRecord {
     stopSinceMs: 0,
     drains: false,
     unhealthy: false,
+    cutOff: false,
   };
 }
 

@@ -14,7 +14,17 @@ import {
 import { PullPolicy } from "../../proto/mod.js";
 import type { ContainerState, Engine } from "../engine/mod.js";
 import { type HostSettings, containerRequest, foreignName, isOf } from "./container.js";
-import { type Action, type Context, decide, prepareFailed, prepared, startFailed, starting } from "./decide.js";
+import {
+  type Action,
+  type Context,
+  cutOff,
+  decide,
+  letGo,
+  prepareFailed,
+  prepared,
+  startFailed,
+  starting,
+} from "./decide.js";
 import { type Assignment, type TaskRecord, mustStop, reassigned, statusOf } from "./record.js";
 
 /** What a runner needs of its node. */
@@ -102,6 +112,19 @@ export class TaskRunner implements AsyncDisposable {
     this.#reconsider();
   }
 
+  /** No manager was reached for `afterMs`: it stops, until `letGo`. */
+  cutOff(afterMs: number): void {
+    if (this.#record.cutOff) return;
+    this.#become(cutOff(this.#record, afterMs));
+    this.#reconsider();
+  }
+
+  letGo(): void {
+    if (!this.#record.cutOff) return;
+    this.#become(letGo(this.#record));
+    this.#reconsider();
+  }
+
   /** A container of this task was found. */
   found(containerId: string): void {
     if (this.#record.containerId === "") this.#become({ ...this.#record, containerId });
@@ -120,7 +143,8 @@ export class TaskRunner implements AsyncDisposable {
   }
 
   #reconsider(): void {
-    if (mustStop(this.#record)) this.#preparing?.abort(new ClusterError("cancelled", "the task is to stop"));
+    if (mustStop(this.#record) || this.#record.cutOff)
+      this.#preparing?.abort(new ClusterError("cancelled", "the task is to stop"));
     this.wake();
   }
 
@@ -227,7 +251,7 @@ export class TaskRunner implements AsyncDisposable {
   async #prepare(signal: AbortSignal): Promise<void> {
     const { clock, rng, networkLost } = this.#around;
     // Told to stop since it was decided to prepare, when there was no pull to end yet.
-    if (mustStop(this.#record)) return;
+    if (mustStop(this.#record) || this.#record.cutOff) return;
     const controller = new AbortController();
     const onAbort = () => controller.abort(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });

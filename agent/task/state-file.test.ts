@@ -35,6 +35,7 @@ function memory(tasks: string[]): Memory {
         brake: undefined,
       },
     },
+    contactAtMs: 1_700_000_000_000,
     records: tasks.map((id) => ({
       ...newRecord(assignmentOf(message(id, { image: "x", ports: [80] })), 5),
       state: TaskState.RUNNING,
@@ -82,3 +83,14 @@ test.each(["", "{", "{}", '{"version":2,"nodeId":"x"}', '{"version":1,"nodeId":"
     expect(String(failure)).toContain("join as a new node");
   },
 );
+
+test("a file of an agent that knew nothing of contacts is read as one without any", async () => {
+  const file = new StateFile(path, silentLogger);
+  await file.write(() => memory(["a"]));
+  const content = JSON.parse(readFileSync(path, "utf8")) as { contactAtMs?: number; records: { cutOff?: boolean }[] };
+  delete content.contactAtMs;
+  for (const record of content.records) delete record.cutOff;
+  writeFileSync(path, JSON.stringify(content));
+  const read = await file.read();
+  expect([read?.contactAtMs, read?.records[0]?.cutOff]).toEqual([0, false]);
+});

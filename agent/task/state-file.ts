@@ -14,6 +14,8 @@ export interface Memory {
   /** Of the last session; absent before the first. */
   host: { cluster: Cluster; node: Node } | undefined;
   managers: string[];
+  /** When a manager was last known to hear this agent, on the wall clock; at most some seconds old. 0 is never. */
+  contactAtMs: number;
   records: TaskRecord[];
 }
 
@@ -22,7 +24,9 @@ interface FileContent {
   version: number;
   nodeId: string;
   session: string;
-  records: (Omit<TaskRecord, "assignment"> & { assignment: string })[];
+  /** Absent in what agents wrote that knew nothing of it, as `cutOff`. */
+  contactAtMs?: number;
+  records: (Omit<TaskRecord, "assignment" | "cutOff"> & { assignment: string; cutOff?: boolean })[];
 }
 
 export class StateFile {
@@ -105,6 +109,7 @@ function encode(memory: Memory): string {
     version: fileVersion,
     nodeId: memory.nodeId,
     session: Buffer.from(session).toString("base64"),
+    contactAtMs: memory.contactAtMs,
     records: memory.records.map((record) => ({
       ...record,
       assignment: Buffer.from(TaskAssignment.encode(record.assignment as TaskAssignment).finish()).toString("base64"),
@@ -125,9 +130,11 @@ function decode(content: FileContent): Memory {
         ? undefined
         : { cluster: cluster as Cluster, node: node as Node },
     managers: session.managers,
+    contactAtMs: content.contactAtMs ?? 0,
     records: content.records.map((record) => ({
       ...record,
       exitCode: record.exitCode,
+      cutOff: record.cutOff ?? false,
       assignment: assignmentOf(TaskAssignment.decode(Buffer.from(record.assignment, "base64"))),
     })),
   };

@@ -44,7 +44,7 @@ afterEach(async () => {
 });
 
 async function begin(): Promise<Supervisor> {
-  const fresh: Memory = { nodeId, host: undefined, managers: [], records: [] };
+  const fresh: Memory = { nodeId, host: undefined, managers: [], contactAtMs: 0, records: [] };
   const made = new Supervisor({
     engine,
     clock: systemClock,

@@ -5,8 +5,9 @@ import { type Clock, type Logger, type Rng, ReconcileLoop, messageOf } from "../
 import type { TaskAssignment } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { type Cluster, ContainerPhase, type Node, type TaskState, type TaskStatus } from "../../proto/mod.js";
 import type { ContainerState, Engine } from "../engine/mod.js";
+import { Contact } from "./contact.js";
 import { type HostSettings, gatewayOf, labels, networkName } from "./container.js";
-import { type TaskRecord, assignmentOf, newRecord, statusOf } from "./record.js";
+import { type TaskRecord, assignmentOf, isTerminal, newRecord, statusOf } from "./record.js";
 import { type Surroundings, TaskRunner } from "./runner.js";
 import type { Memory, StateFile } from "./state-file.js";
 
@@ -33,6 +34,8 @@ const networkRetryMs = 5_000;
 const lostHoldMs = 30_000;
 /** Of containers that nobody here knows, whose own grace is unknown, too. */
 const orphanGraceMs = 10_000;
+/** Where tasks must stop without managers, it is looked so often whether they must: a host may have slept. */
+const fenceMs = 5_000;
 /** Removed at once; the others at the next look. */
 const orphansAtOnce = 8;
 
@@ -53,11 +56,19 @@ export class Supervisor implements AsyncDisposable {
   #kept: Promise<void> = Promise.resolve();
   /** The newest write failed. */
   #unkept = false;
+  readonly #contact: Contact;
+  /** What is known of the last contact on the disk, on the wall clock. */
+  #contactKeptAtMs: number;
+  /** The managers have said in this session what is still this node's. */
+  #listed = false;
+  #cancelFence: () => void = () => undefined;
 
   constructor(options: SupervisorOptions) {
     const { engine, clock, rng, log, memory } = options;
     this.#options = options;
     this.#managers = memory.managers;
+    this.#contact = new Contact(clock, memory.contactAtMs);
+    this.#contactKeptAtMs = memory.contactAtMs;
     this.#host = memory.host === undefined ? undefined : { ...memory.host, advertiseAddress: options.advertiseAddress };
     this.#lostHoldUntilMs = clock.now() + lostHoldMs;
     this.#surroundings = {
@@ -91,6 +102,7 @@ export class Supervisor implements AsyncDisposable {
 
   /** Goes on with what the state file knows. */
   start(): void {
+    this.#fence();
     this.#watching = this.#watch();
     for (const runner of this.#runners.values()) runner.wake();
   }
@@ -104,6 +116,18 @@ export class Supervisor implements AsyncDisposable {
     this.#save();
     // The ambassador binds the bridge's address: the network is made before the first task needs it.
     this.#look.wake();
+  }
+
+  /**
+   * A manager answered a call that was sent at `sentMs`, on the monotonic clock. `isNew`: that call began the session,
+   * and what is still this node's is yet to be said.
+   */
+  contact(sentMs: number, isNew: boolean): void {
+    this.#contact.made(sentMs);
+    if (isNew) this.#listed = false;
+    if (!this.#hasFenced()) return;
+    if (this.#contact.atMs - this.#contactKeptAtMs >= fenceMs) this.#save();
+    if (this.#listed) this.#letGo();
   }
 
   get host(): HostSettings | undefined {
@@ -133,10 +157,43 @@ export class Supervisor implements AsyncDisposable {
     const gone = complete ? [...this.#runners.keys()].filter((id) => !named.has(id)) : removed;
     for (const id of gone) this.#runners.get(id)?.unassign();
     this.#save();
+    this.#fence();
     if (complete) {
+      this.#listed = true;
+      this.#letGo();
       for (const runner of this.#runners.values()) runner.wake();
       this.#look.wake();
     }
+  }
+
+  /** Stops what must not run here any longer without a manager. */
+  #fence(): void {
+    this.#cancelFence();
+    if (this.#controller.signal.aborted) return;
+    const { agoMs } = this.#contact;
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const runner of this.#runners.values()) {
+      const afterMs = fencedAfter(runner.record);
+      if (afterMs === undefined || runner.record.cutOff) continue;
+      if (agoMs >= afterMs) runner.cutOff(afterMs);
+      else nextMs = Math.min(nextMs, afterMs - agoMs, fenceMs);
+    }
+    if (Number.isFinite(nextMs)) this.#cancelFence = this.#options.clock.after(nextMs, () => this.#fence());
+  }
+
+  #hasFenced(): boolean {
+    for (const { record } of this.#runners.values()) if (fencedAfter(record) !== undefined) return true;
+    return false;
+  }
+
+  /** What was cut off is this node's still, as a manager that was reached lately says. */
+  #letGo(): void {
+    const { agoMs } = this.#contact;
+    for (const runner of this.#runners.values()) {
+      const { record } = runner;
+      if (record.cutOff && record.assigned && agoMs < (fencedAfter(record) ?? Number.POSITIVE_INFINITY)) runner.letGo();
+    }
+    this.#fence();
   }
 
   statuses(): [string, TaskStatus][] {
@@ -165,6 +222,7 @@ export class Supervisor implements AsyncDisposable {
 
   /** Leaves every container as it is. */
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#cancelFence();
     this.#controller.abort(new DOMException("the supervisor ended", "AbortError"));
     await Promise.all([
       this.#watching,
@@ -210,10 +268,12 @@ export class Supervisor implements AsyncDisposable {
 
   #memory(): Memory {
     const host = this.#host;
+    this.#contactKeptAtMs = this.#contact.atMs;
     return {
       nodeId: this.#options.memory.nodeId,
       host: host === undefined ? undefined : { cluster: host.cluster, node: host.node },
       managers: this.#managers,
+      contactAtMs: this.#contact.atMs,
       records: [...this.#runners.values()].map((runner) => runner.record),
     };
   }
@@ -303,4 +363,9 @@ export class Supervisor implements AsyncDisposable {
     // Assigned again in the meantime: it is that task's now.
     if (!this.#runners.has(taskId)) await engine.remove(container.id);
   }
+}
+
+/** Without managers for so long it must stop; undefined when it runs on, or has ended. */
+function fencedAfter({ assignment, state }: TaskRecord): number | undefined {
+  return isTerminal(state) ? undefined : assignment.stopAfterDisconnectMs;
 }
