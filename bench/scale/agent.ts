@@ -53,6 +53,7 @@ export class SimulatedAgent {
       rng: systemRng,
       log: silentLogger,
       describe: () => Promise.resolve(this.#description()),
+      onContact: () => undefined,
       onSession: () => undefined,
       onAssignments: (message) => this.#take(message),
       statuses: () => [...this.#tasks].map(([id, { status }]) => [id, status]),
