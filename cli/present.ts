@@ -117,7 +117,7 @@ function nextSteps(code: ClusterError["code"], command: string): string[] {
 /** A flag that stands for itself has no value to show. */
 function described(violation: Violation): string {
   const { field, value, rule, fix } = violation;
-  return value === "" && /^(is needed|contradicts)\b/.test(rule)
+  return value === "" && /^(is needed|contradicts|was given|is of)\b/.test(rule)
     ? `${field} ${rule}; ${fix}`
     : describeViolation(violation);
 }

@@ -2,11 +2,12 @@
 
 import { describe, expect, it } from "vitest";
 import { ClusterError } from "../lib/errors.js";
+import { TaskState } from "../proto/gen/flotilla/objects/v1/objects.js";
 import { FakeIo } from "../test/kit/cli/io.js";
-import { ends, line } from "../test/kit/cli/line.js";
+import { ends, line, two } from "../test/kit/cli/line.js";
 import { clusterStatus } from "../test/kit/cli/managers.js";
 import { type Answers, FakeControl } from "../test/kit/cli/server.js";
-import { node, state } from "../test/kit/cli/states.js";
+import { node, state, task } from "../test/kit/cli/states.js";
 import { candidates } from "./command/completion.js";
 import { leaves } from "./command/leaf.js";
 import { lazyOffline, lazyProcesses } from "./processes.js";
@@ -93,6 +94,50 @@ describe("the command line itself", () => {
     expect(update.stdout).not.toContain("(default stop-first)");
   });
 
+  it("the help fits a narrow terminal, but for examples that are to be copied", async () => {
+    for (const words of [
+      ["service", "create"],
+      ["service", "update"],
+      ["service", "plan"],
+      ["cluster", "update"],
+      ["node", "drain"],
+      ["node", "lost"],
+      ["task", "why"],
+    ]) {
+      const io = new FakeIo();
+      io.outTty = true;
+      io.width = 64;
+      expect(await run([...words, "--help"], io)).toBe(0);
+      const [before = ""] = io.stdout.split("\nExamples:");
+      const wide = before.split("\n").filter((text) => text.length > 64);
+      // What cannot be broken may stand out: a flag's own name and value.
+      expect(wide.filter((text) => !/^ {2}-/.test(text) && text.trim().includes(" "))).toEqual([]);
+      expect(io.stdout).toContain("\nExamples:\n");
+    }
+  });
+
+  it("the help groups what belongs together", async () => {
+    const io = new FakeIo();
+    await run(["service", "create", "--help"], io);
+    const groups = io.stdout.split("\n").filter((text) => /^[A-Z].*:$/.test(text));
+    expect(groups).toEqual([
+      "What runs:",
+      "How many, and when:",
+      "How it is reached:",
+      "Where it runs:",
+      "Health, stop and restart:",
+      "Updates:",
+      "Rollbacks:",
+      "Planning:",
+      "Waiting:",
+      "Global options:",
+      "Options:",
+      "Examples:",
+    ]);
+    const group = io.stdout.slice(io.stdout.indexOf("How many, and when:"), io.stdout.indexOf("How it is reached:"));
+    expect(group).toMatchSnapshot();
+  });
+
   it("every command has a description and an example that names it", async () => {
     const io = new FakeIo();
     const cli = {
@@ -162,13 +207,20 @@ describe("completion", () => {
     listServices: () => ({ services: [state({})] }),
     listNodes: () => ({ nodes: [node("h1"), node("h2")] }),
     getClusterStatus: () => clusterStatus(),
+    listTasks: () => ({ tasks: [...two, task({ slot: 3, state: TaskState.FAILED })], nodeNames: {} }),
   };
   const complete = async (...words: string[]) =>
     (await line(["__complete", "--", ...words], answers)).out.split("\n").filter((word) => word !== "");
 
   it("knows commands, flags and values", async () => {
     expect(await complete("ser")).toEqual(["service"]);
-    expect(await complete("service", "r")).toEqual(["rm", "rollback"]);
+    expect(await complete("service", "r")).toEqual(["rebalance", "rm", "rollback", "run"]);
+    expect(await complete("service", "create", "--mode", "g")).toEqual(["global", "global-job"]);
+    expect(await complete("service", "create", "--cron-concurrency", "")).toEqual(["allow", "forbid", "replace"]);
+    expect(await complete("service", "create", "--anti")).toEqual(["--anti-affinity"]);
+    expect(await complete("service", "update", "--no-auto")).toEqual(["--no-autoscale"]);
+    expect(await complete("cluster", "update", "--preemption", "--lost")).toEqual(["--lost-after"]);
+    expect(await complete("cluster", "update", "--preemption=")).toEqual(["--preemption=off", "--preemption=on"]);
     expect(await complete("service", "create", "--update-o")).toEqual(["--update-order"]);
     expect(await complete("service", "create", "--update-order", "")).toEqual(["start-first", "stop-first"]);
     expect(await complete("service", "create", "--update-order=st")).toEqual([
@@ -185,6 +237,10 @@ describe("completion", () => {
     expect(await complete("service", "update", "--image", "x", "")).toEqual(["web"]);
     expect(await complete("service", "update", "web", "")).toEqual([]);
     expect(await complete("node", "drain", "")).toEqual(["h1", "h2"]);
+    expect(await complete("node", "lost", "h1", "")).toEqual(["h1", "h2"]);
+    expect(await complete("service", "plan", "w")).toEqual(["web"]);
+    expect(await complete("service", "create", "--depends-on", "")).toEqual(["web"]);
+    expect(await complete("task", "why", "web.")).toEqual(["web.1", "web.2"]);
     expect(await complete("node", "promote", "h1", "")).toEqual(["h1", "h2"]);
     expect(await complete("cluster", "leave", "")).toEqual(["h1", "h2", "h3"]);
     expect(await complete("cluster", "init", "--store", "")).toEqual(["etcd", "raft"]);

@@ -37,14 +37,20 @@ export const branches: readonly Branch[] = [
     load: async () => (await import("./command/rollout.js")).addRollout,
   },
   {
+    name: "task",
+    summary: "the tasks of all services, and why one is as it is",
+    group: looking,
+    load: async () => (await import("./command/task.js")).addTask,
+  },
+  {
     name: "node",
-    summary: "list, drain, label and promote the hosts",
+    summary: "list, drain, label and remove the hosts",
     group: looking,
     load: async () => (await import("./command/node.js")).addNode,
   },
   {
     name: "cluster",
-    summary: "the managers: begin, join, look at, back up and recover them",
+    summary: "the managers and settings: begin, join, look at, change, recover",
     group: hosts,
     load: async () => (await import("./command/cluster/mod.js")).addCluster,
   },

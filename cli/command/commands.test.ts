@@ -2,38 +2,170 @@
 
 import { describe, expect, it } from "vitest";
 import { ClusterError } from "../../lib/errors.js";
-import { NodeAvailability, RolloutState, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { NodeAvailability, NodeState, RolloutState, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { line } from "../../test/kit/cli/line.js";
 import { type Answers, thenWait } from "../../test/kit/cli/server.js";
-import { node, rollout, startMs, state, task } from "../../test/kit/cli/states.js";
+import { cluster } from "../../test/kit/cli/managers.js";
+import { type TaskParts, node, rollout, startMs, state, task } from "../../test/kit/cli/states.js";
 
 describe("nodes", () => {
-  it("are drained until they are empty", async () => {
-    let left = 3;
-    // A task that is replaced elsewhere still runs here until its connections have ended.
-    const listed = [[task({ slot: 1, desired: TaskState.SHUTDOWN })], [task({ slot: 1, state: TaskState.SHUTDOWN })]];
-    const { exit, out, err, fake } = await line(["node", "drain", "h1"], {
-      updateNode: () => node("h1", { availability: NodeAvailability.DRAINED, tasks: left }),
-      getNode: () => node("h1", { availability: NodeAvailability.DRAINED, tasks: (left = 0) }),
-      listTasks: () => ({ tasks: listed.shift() ?? [], serviceNames: {}, nodeNames: {} }),
+  it("are drained until they are empty, and say what moved, what waits and why", async () => {
+    const drained = (tasks: number) => node("h1", { availability: NodeAvailability.DRAINED, tasks });
+    const on = (slot: number, parts: Partial<TaskParts> = {}) => task({ slot, id: `old${slot}`, ...parts });
+    const elsewhere = (slot: number, parts: Partial<TaskParts> = {}) =>
+      task({ slot, id: `new${slot}`, node: "h2", ...parts });
+    const nowhere = { node: "", state: TaskState.PENDING, placement: "2 nodes: 2 short of memory" };
+    const stopping = { desired: TaskState.SHUTDOWN };
+    const stopped = { desired: TaskState.SHUTDOWN, state: TaskState.SHUTDOWN };
+    // Before the drain, then at each look: what is on the node, and all of the service.
+    const looks = [
+      [on(1), on(2), on(3)],
+      [on(1, stopping), elsewhere(1), on(2), elsewhere(2, nowhere), on(3)],
+      [on(1, stopped), elsewhere(1), on(2), elsewhere(2), on(3, stopping), elsewhere(3)],
+      [on(1, stopped), elsewhere(1), on(2, stopped), elsewhere(2), on(3, stopped), elsewhere(3)],
+    ];
+    let look = 0;
+    const { exit, out, err, fake } = await line(["node", "drain", "--deadline", "2m", "h1"], {
+      updateNode: () => {
+        look = 1;
+        return drained(3);
+      },
+      getNode: () => {
+        look = Math.min(look + 1, looks.length - 1);
+        return drained(look >= looks.length - 1 ? 0 : 1);
+      },
+      listTasks: ({ node: of }) => ({
+        tasks: (looks[look] ?? []).filter(({ nodeId }) => of === "" || nodeId === "node-h1"),
+        nodeNames: {},
+      }),
     });
-    expect([exit, out, err]).toEqual([0, "h1\n", "h1: 3 tasks to move\nh1: 1 task to stop\nh1: drained\n"]);
-    expect(listed).toEqual([]);
-    expect(fake.asked[0]?.request).toMatchObject({ node: "h1", availability: NodeAvailability.DRAINED });
+    expect([exit, out]).toEqual([0, "h1\n"]);
+    expect(err).toBe(
+      "h1: 0 of 3 tasks moved, 1 stops, 1 waits: web.2: 2 nodes: 2 short of memory\n" +
+        "h1: 1 of 3 tasks moved, 1 stops\nh1: 3 of 3 tasks moved\nh1: drained\n",
+    );
+    expect(fake.asked.find(({ call }) => call === "updateNode")?.request).toMatchObject({
+      node: "h1",
+      availability: NodeAvailability.DRAINED,
+      drainDeadlineMs: 120_000,
+    });
+  });
+
+  it("say what was stopped at the deadline of a drain", async () => {
+    const since = startMs;
+    const state = (tasks: number) =>
+      node("h1", {
+        availability: NodeAvailability.DRAINED,
+        availabilitySinceMs: since,
+        drainDeadlineMs: 60_000,
+        tasks,
+      });
+    const waiting = task({ slot: 1, id: "new1", node: "", state: TaskState.PENDING, placement: "no node fits" });
+    let cut = false;
+    const { exit, err } = await line(["node", "drain", "h1"], {
+      updateNode: () => state(1),
+      getNode: () => {
+        cut = true;
+        return state(0);
+      },
+      listTasks: ({ node: of }) => {
+        const stopped = { desired: TaskState.SHUTDOWN, state: TaskState.SHUTDOWN, desiredSinceMs: since + 60_000 };
+        const old = task({ slot: 1, id: "old1", ...(cut ? stopped : {}) });
+        return { tasks: of === "" ? [old, waiting] : [old], nodeNames: {} };
+      },
+    });
+    expect(exit).toBe(0);
+    expect(err).toBe(
+      "h1: 0 of 1 task moved, 1 waits: web.1: no node fits\nh1: the deadline has come: stopped web.1\nh1: drained\n",
+    );
   });
 
   it("stop being drained for others' reasons, for a timeout, or for Ctrl-C", async () => {
     const busy = () => node("h1", { availability: NodeAvailability.DRAINED, tasks: 1 });
-    const other = await line(["node", "drain", "h1"], { updateNode: busy, getNode: () => node("h1", { tasks: 1 }) });
+    const listTasks = () => ({ tasks: [task({ slot: 1 })], nodeNames: {} });
+    const other = await line(["node", "drain", "h1"], {
+      updateNode: busy,
+      getNode: () => node("h1", { tasks: 1 }),
+      listTasks,
+    });
     expect(other.exit).toBe(4);
-    const late = await line(["node", "drain", "--timeout", "1ms", "h1"], { updateNode: busy, getNode: busy });
+    const late = await line(["node", "drain", "--timeout", "1ms", "h1"], {
+      updateNode: busy,
+      getNode: busy,
+      listTasks,
+    });
     expect(late.exit).toBe(5);
-    const stopped = await line(["node", "drain", "h1"], { updateNode: busy, getNode: busy }, (io) => {
+    const stopped = await line(["node", "drain", "h1"], { updateNode: busy, getNode: busy, listTasks }, (io) => {
       io.onErr = (text) => {
-        if (text.includes("to move")) setImmediate(() => io.stop());
+        if (text.includes("moved")) setImmediate(() => io.stop());
       };
     });
     expect([stopped.exit, stopped.err.includes("node activate h1")]).toEqual([130, true]);
+  });
+
+  it("are lost for good only when they are away, and somebody says so", async () => {
+    const answers = (state: NodeState = NodeState.UNKNOWN): Answers => ({
+      getNode: ({ node: name }) => node(name, { state, tasks: 2 }),
+      updateNode: ({ node: id }) => node(id.replace(/^node-(h\d).*/, "$1"), { lossConfirmed: true }),
+    });
+    const calls = ({ fake }: { fake: { asked: { call: string }[] } }) => fake.asked.map(({ call }) => call);
+    const forced = await line(["node", "lost", "--force", "h1", "h2"], answers());
+    expect([forced.exit, forced.out]).toEqual([0, "h1\nh2\n"]);
+    expect(forced.err).toBe("h1 (unknown): 2 tasks to be replaced\nh2 (unknown): 2 tasks to be replaced\n");
+    expect(forced.fake.asked.at(-1)?.request).toMatchObject({
+      node: expect.stringMatching(/^node-h2/) as string,
+      confirmLoss: true,
+    });
+    const asked = await line(["node", "lost", "h1"], answers(), (io) => {
+      io.inTty = true;
+      io.answers = ["n"];
+    });
+    expect([asked.exit, calls(asked)]).toEqual([1, ["getNode"]]);
+    expect(asked.err).toContain("Is it off for good? [y/N] ");
+    const nobody = await line(["node", "lost", "h1"], answers());
+    expect([nobody.exit, calls(nobody)]).toEqual([125, ["getNode"]]);
+    expect(nobody.err).toContain("error: --force is needed: there is no terminal to ask at; write --force");
+    const here = await line(["node", "lost", "--force", "h1"], answers(NodeState.READY));
+    expect([here.exit, calls(here)]).toEqual([1, ["getNode"]]);
+    expect(here.err).toContain(
+      "error: h1 is connected, and not lost; nothing was changed\nnext: flotilla node drain h1",
+    );
+  });
+
+  it("are forgotten, all that can be", async () => {
+    const { exit, out, err, fake } = await line(["node", "rm", "--force", "h1", "h2"], {
+      removeNode({ node: name }) {
+        if (name === "h2") throw new ClusterError("failed_precondition", "h2 is ready: drain it first");
+        return { node: node(name).node };
+      },
+    });
+    expect([exit, out, err]).toEqual([1, "h1\n", "error: h2 is ready: drain it first\n"]);
+    expect(fake.asked[0]?.request).toMatchObject({ node: "h1", force: true });
+    expect((await line(["node", "rm", "h1", "h1"])).exit).toBe(125);
+  });
+
+  it("tell of drains, losses and the brake in lists", async () => {
+    const nodes = [
+      node("h1", { availability: NodeAvailability.DRAINED, tasks: 3 }),
+      node("h2", { state: NodeState.UNKNOWN }),
+      node("h3", { state: NodeState.DOWN, lossConfirmed: true, generic: { gpu: 2 } }),
+    ];
+    const answers: Answers = {
+      listNodes: () => ({ nodes }),
+      getCluster: () => cluster({ brake: { sinceMs: Date.now() - 10_500, lostNodes: 2, nodes: 3 } }),
+      getNode: ({ node: name }) => nodes.find((each) => each.node?.description?.hostname === name) ?? node(name),
+    };
+    const { out, err } = await line(["node", "ls"], answers);
+    expect(out).toMatch(/h1 +Ready +Drained \(3 tasks left\)/);
+    expect(out).toMatch(/h3 +Down \(loss confirmed\)/);
+    expect(err).toMatch(/^brake: 2 of 3 nodes were lost at once 10 seconds ago: .*flotilla node lost --force NODE/);
+    const pretty = (await line(["node", "inspect", "--pretty", "h1", "h3"], answers)).out;
+    expect(pretty).toContain("Drained; 3 tasks left, being stopped\n");
+    expect(pretty).toMatch(/Resources: +2 cores, 1 GiB, gpu=2\n/);
+    expect(JSON.parse((await line(["node", "inspect", "h1", "h3"], answers)).out)).toMatchObject([
+      { drain: { deadlineAt: "2023-11-14T22:23:20.000Z", tasksLeft: 3 }, lossConfirmed: false },
+      { drain: null, lossConfirmed: true, resources: { generic: { gpu: 2 } } },
+    ]);
   });
 
   it("get labels and availability", async () => {

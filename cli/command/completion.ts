@@ -7,6 +7,7 @@ import { ClusterError } from "../../lib/errors.js";
 import { Failure, UsageError, exits } from "../exit.js";
 import { type Flag, globalFlags } from "../flags/flag.js";
 import { managersOf } from "../managers.js";
+import { isOver, taskName } from "../screen/task.js";
 import { plain } from "../screen/text.js";
 import { type Cli, type Completed, addLeaf, leaves } from "./leaf.js";
 
@@ -105,6 +106,7 @@ async function liveNames(cli: Cli, what: Completed): Promise<string[]> {
     const limits = { connectMs: liveNamesMs, answerMs: liveNamesMs, repeatMs: 0 };
     using api = new ControlApi({ managers: await managersOf(cli), clock, rng, limits });
     if (what === "managers") return (await api.clusterStatus()).managers.map(({ name }) => name);
+    if (what === "tasks") return (await api.tasks({})).tasks.filter((task) => !isOver(task)).map(taskName);
     if (what === "services") return (await api.services()).map(({ service }) => service?.spec?.name ?? "");
     return (await api.nodes()).map(({ node }) => node?.description?.hostname ?? "");
   } catch (error) {
@@ -133,7 +135,8 @@ export async function candidates(
       value = word.includes("=")
         ? undefined
         : flagsOf(command).find(
-            ({ long, short, value }) => value !== undefined && (word === `--${long}` || word === `-${short ?? long}`),
+            ({ long, short, value, optional }) =>
+              value !== undefined && optional !== true && (word === `--${long}` || word === `-${short ?? long}`),
           );
       continue;
     }

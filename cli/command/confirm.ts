@@ -6,14 +6,14 @@ import { plain } from "../screen/text.js";
 
 const unchanged = () => new Failure(exits.error, "not confirmed; nothing was changed");
 
-function nobodyToAsk(fix: string): UsageError {
-  return new UsageError([{ field: "--yes", value: "", rule: "is needed: there is no terminal to ask at", fix }]);
+function nobodyToAsk(fix: string, field = "--yes"): UsageError {
+  return new UsageError([{ field, value: "", rule: "is needed: there is no terminal to ask at", fix }]);
 }
 
-/** Goes on only after a `y`; `sure` is --yes. */
-export async function confirmYes(io: Io, sure: boolean, question: string): Promise<void> {
+/** Goes on only after a `y`; `sure` is --yes, or the flag that says as much. */
+export async function confirmYes(io: Io, sure: boolean, question: string, flag = "--yes"): Promise<void> {
   if (sure) return;
-  if (!io.inTty) throw nobodyToAsk("write --yes to go on without being asked");
+  if (!io.inTty) throw nobodyToAsk(`write ${flag} to go on without being asked`, flag);
   const answer = (await io.ask(`${plain(question)} [y/N] `)) ?? "";
   if (!/^y(es)?$/i.test(answer.trim())) throw unchanged();
 }

@@ -23,12 +23,13 @@ const columns: Column<Event>[] = [
   { key: "ID", header: "ID", get: ({ id }) => id },
   { key: "Name", header: "NAME", get: ({ name }) => name },
   { key: "Message", header: "MESSAGE", get: ({ message }) => message },
+  { key: "Cause", header: "CAUSE", get: ({ cause }) => cause },
 ];
 
-/** `2026-01-31T12:00:00.000Z task failed 4xk2… (name=web) exit code 1`, as Docker's. */
-export function eventLine({ atMs, kind, action, id, name, message }: Event): string {
+/** `2026-01-31T12:00:00.000Z task failed 4xk2… (name=web) exit code 1 (cause: update to 3)`, as Docker's. */
+export function eventLine({ atMs, kind, action, id, name, message, cause }: Event): string {
   return plain(
-    `${iso(atMs)} ${kind} ${action} ${id}${name === "" ? "" : ` (name=${name})`}${message === "" ? "" : ` ${message}`}`,
+    `${iso(atMs)} ${kind} ${action} ${id}${name === "" ? "" : ` (name=${name})`}${message === "" ? "" : ` ${message}`}${cause === "" ? "" : ` (cause: ${cause})`}`,
   );
 }
 
@@ -37,7 +38,8 @@ export function addEvents(program: Command, cli: Cli): void {
   addLeaf(program, cli, {
     name: "events",
     summary: "what happens in the cluster, as it happens",
-    description: "Prints a line per event of services, tasks, nodes and rollouts, until Ctrl-C.",
+    description:
+      "Prints a line per event of services, tasks, nodes, rollouts, runs of jobs (kind job) and the cluster, with what led to it, until Ctrl-C.",
     flags: [
       {
         long: "since",
@@ -50,6 +52,7 @@ export function addEvents(program: Command, cli: Cli): void {
     examples: [
       "flotilla events",
       "flotilla events --since 10m --filter kind=task --filter name=web",
+      "flotilla events --filter kind=job --filter kind=cluster",
       "flotilla events --json",
     ],
     async run(given) {
@@ -63,7 +66,7 @@ export function addEvents(program: Command, cli: Cli): void {
           name: (event, value) => event.name === value,
           id: (event, value) => event.id.startsWith(value),
         },
-        { kind: ["service", "task", "node", "rollout"] },
+        { kind: ["service", "task", "node", "rollout", "job", "cluster"] },
       );
       const format = parseFormat(flags.text("format"), json);
       flags.check();

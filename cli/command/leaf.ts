@@ -9,7 +9,7 @@ import type { Io } from "../io.js";
 import type { Offline, Processes } from "../processes.js";
 
 /** What completion can ask the managers for. */
-export type Completed = "services" | "nodes" | "managers";
+export type Completed = "services" | "nodes" | "managers" | "tasks";
 
 /** What every command gets. */
 export interface Cli {
@@ -122,7 +122,8 @@ export function addGroup(program: Command, { name, summary, description, example
 /** Values are gathered from commander's events: in order, repetitions kept, and unparsed. */
 export function addFlag(command: Command, flag: Flag, into: Map<string, string[]>): void {
   const names = `${flag.short === undefined ? "" : `-${flag.short}, `}--${flag.long}`;
-  const option = new Option(flag.value === undefined ? names : `${names} <${flag.value}>`, flag.help);
+  const value = flag.optional === true ? `[${flag.value}]` : `<${flag.value}>`;
+  const option = new Option(flag.value === undefined ? names : `${names} ${value}`, flag.help);
   if (flag.group !== undefined) option.helpGroup(flag.group);
   // Otherwise commander would show the value of --no-x as "default: true".
   if (flag.long.startsWith("no-")) option.default(undefined);

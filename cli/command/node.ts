@@ -1,23 +1,24 @@
 // `flotilla node …`.
 
 import type { Command } from "commander";
-import { sleep } from "../../lib/clock.js";
-import { formatDurationMs } from "../../lib/units.js";
 import { type NodeState as State, UpdateNodeRequest } from "../../proto/gen/flotilla/control/v1/control.js";
 import { NodeAvailability, NodeState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import type { ControlApi } from "../client/mod.js";
-import { type Exit, Failure, UsageError, exits } from "../exit.js";
+import { UsageError } from "../exit.js";
 import { readFilters } from "../flags/filter.js";
 import { filterFlag, formatFlag, noTruncFlag, quietFlag } from "../flags/flag.js";
-import { duration, label, labelKey, oneOf } from "../flags/parsers.js";
+import { label, labelKey, oneOf } from "../flags/parsers.js";
 import type { Io } from "../io.js";
+import { brakeText } from "../screen/cluster.js";
 import { nodeJson } from "../screen/json.js";
 import { labelsOf, nodeColumns, nodePretty } from "../screen/node.js";
 import { parseFormat, renderListing } from "../screen/table.js";
-import { isOver, shortId } from "../screen/task.js";
-import { count, plain, safeJson } from "../screen/text.js";
+import { shortId } from "../screen/task.js";
+import { plain, safeJson } from "../screen/text.js";
 import { nodeAvailability, nodeState, wordsOf } from "../screen/words.js";
 import { type Cli, addGroup, addLeaf } from "./leaf.js";
+import { addDrain } from "./node-drain.js";
+import { addRemoval } from "./node-remove.js";
 import { addRoles } from "./node-role.js";
 import { hasLabel, showTasks, taskListFlags } from "./service/list.js";
 
@@ -27,13 +28,14 @@ const idOf = ({ node }: State) => node?.meta?.id ?? "";
 export function addNode(program: Command, cli: Cli): void {
   const node = addGroup(program, {
     name: "node",
-    summary: "list, drain, label and promote the hosts",
+    summary: "list, drain, label and remove the hosts",
     description: "Nodes: the hosts of the cluster.",
     examples: [
       "flotilla node ls",
       "flotilla node update --label-add zone=eu h1",
       "flotilla node drain h1",
       "flotilla node activate h1",
+      "flotilla node rm h3",
       "flotilla node promote h2 h3",
     ],
   });
@@ -44,6 +46,7 @@ export function addNode(program: Command, cli: Cli): void {
   addAvailability(node, cli, "cordon", NodeAvailability.CORDONED, "give a node no new tasks; what runs there stays");
   addAvailability(node, cli, "activate", NodeAvailability.ACTIVE, "let a node have tasks again, after drain or cordon");
   addUpdate(node, cli);
+  addRemoval(node, cli);
   addRoles(node, cli);
 }
 
@@ -81,6 +84,10 @@ function addLs(parent: Command, cli: Cli): void {
       const trunc = !flags.has("no-trunc");
       if (flags.has("quiet")) for (const row of rows) io.out(`${shortId(idOf(row), trunc)}\n`);
       else io.out(renderListing({ columns: nodeColumns(trunc), rows, toJson: nodeJson }, format));
+      // Where nodes are away, whether their tasks are replaced is what one wants to know.
+      const away = rows.some(({ node }) => node?.status?.state === NodeState.UNKNOWN);
+      const { brake } = away && format.kind === "table" ? await api.cluster() : { brake: undefined };
+      if (brake !== undefined) io.err(`brake: ${plain(brakeText(brake, io.clock.now()))}\n`);
     },
   });
 }
@@ -168,87 +175,6 @@ function addAvailability(
       for (const node of args) say(cli.io, json, await api.updateNode(request(node, { availability })));
     },
   });
-}
-
-const pollMs = 500;
-/** As long as the longest drain of a service may reasonably take. */
-const drainMsDefault = 600_000;
-
-function addDrain(parent: Command, cli: Cli): void {
-  const { io } = cli;
-  addLeaf(parent, cli, {
-    name: "drain",
-    args: "NODE",
-    complete: "nodes",
-    summary: "move a node's tasks elsewhere and give it no new ones",
-    description:
-      "Moves a node's tasks elsewhere and waits until it has none. `node activate` lets it have tasks again.",
-    flags: [
-      { long: "detach", short: "d", help: "do not wait" },
-      { long: "timeout", value: "DURATION", help: "longest wait, then exit 5 (default 10m)" },
-    ],
-    examples: ["flotilla node drain h1", "flotilla node drain --timeout 2m h1"],
-    async run({ flags, args, json, connect }): Promise<Exit> {
-      const asked = flags.get("timeout", duration);
-      flags.check();
-      const timeoutMs = asked ?? drainMsDefault;
-      const api = await connect();
-      const first = await api.updateNode(request(args[0] ?? "", { availability: NodeAvailability.DRAINED }));
-      if (!flags.has("detach")) await emptied(io, api, first, timeoutMs);
-      say(io, json, first);
-      return exits.ok;
-    },
-  });
-}
-
-/** Tasks on their way out, whose containers are still there. What a node that is away runs is not known to end. */
-async function stillThere(api: ControlApi, { node }: State): Promise<number> {
-  if (node?.status?.state !== NodeState.READY) return 0;
-  const { tasks } = await api.tasks({ node: node.meta?.id ?? "" });
-  return tasks.filter((task) => !isOver(task)).length;
-}
-
-/** Waits until nothing runs on the node: whoever drains it may switch it off next. */
-async function emptied(io: Io, api: ControlApi, first: State, timeoutMs: number): Promise<void> {
-  const name = plain(hostname(first));
-  const controller = new AbortController();
-  const off = io.onStop(() => controller.abort(new DOMException("stopped", "AbortError")));
-  const until = io.clock.monotonic() + timeoutMs;
-  let said = "";
-  try {
-    for (let state = first; ; state = await api.node(idOf(first))) {
-      const stopping = state.tasks > 0 ? 0 : await stillThere(api, state);
-      if (state.tasks === 0 && stopping === 0) break;
-      const words = state.tasks > 0 ? `${count(state.tasks, "task")} to move` : `${count(stopping, "task")} to stop`;
-      if (words !== said) io.err(`${name}: ${words}\n`);
-      said = words;
-      if (state.node?.spec?.availability !== NodeAvailability.DRAINED)
-        throw new Failure(
-          exits.undone,
-          `${name} was made ${nodeAvailability(state.node?.spec?.availability ?? 0)} while it was drained`,
-          {
-            next: [`flotilla node drain ${name}    # begin again`],
-          },
-        );
-      if (io.clock.monotonic() >= until)
-        throw new Failure(
-          exits.timeout,
-          `${name} still has ${count(Math.max(state.tasks, stopping), "task")} after ${formatDurationMs(timeoutMs)}; the drain goes on`,
-          {
-            next: [`flotilla node ps ${name}    # what is left, and why`],
-          },
-        );
-      await sleep(io.clock, pollMs, controller.signal);
-    }
-    io.err(`${name}: drained\n`);
-  } catch (error) {
-    if (!controller.signal.aborted) throw error;
-    throw new Failure(exits.detached, `detached; the drain of ${name} goes on`, {
-      next: [`flotilla node ps ${name}`, `flotilla node activate ${name}    # stop draining`],
-    });
-  } finally {
-    off();
-  }
 }
 
 const availabilities = {

@@ -8,8 +8,8 @@ const apartMs = 2000;
 /** Of one stream's end: more events than this in so short a time are not told apart. */
 const rememberedMax = 10_000;
 
-function keyOf({ kind, action, id, name, message }: Event): string {
-  return JSON.stringify([kind, action, id, name, message]);
+function keyOf({ kind, action, id, name, message, cause }: Event): string {
+  return JSON.stringify([kind, action, id, name, message, cause]);
 }
 
 export class SeenEvents {

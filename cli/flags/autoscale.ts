@@ -7,7 +7,7 @@ import type { Parser } from "./reader.js";
 
 const fix = "write for example min=2,max=10,cpu=60";
 
-const parts: Readonly<Record<string, readonly [keyof AutoscaleSpec & string, Parser<number>]>> = {
+const parts: Readonly<Record<string, readonly [keyof AutoscaleSpec, Parser<number>]>> = {
   min: ["min", replicas],
   max: ["max", replicas],
   cpu: ["cpuPercent", integer(1, 1000, "60")],

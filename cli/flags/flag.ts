@@ -7,6 +7,8 @@ export interface Flag {
   short?: string;
   /** What stands for the value in the help; a flag without one takes none. */
   value?: string;
+  /** The flag may stand without its value: that is "true". */
+  optional?: true;
   help: string;
   /** Heading in the help. */
   group?: string;

@@ -3,7 +3,7 @@
 
 import { isIPv6 } from "node:net";
 import { parseBytes, parseDurationMs, parseNanoCpus } from "../../lib/units.js";
-import type { Parsed, Parser } from "./reader.js";
+import type { Parser } from "./reader.js";
 
 /** Protobuf's uint32 and, for durations, about 49 days. */
 const uint32Max = 4_294_967_295;

@@ -110,14 +110,9 @@ export function rowsText(rows: readonly (readonly [string, string])[]): string {
 /** The cluster's own state where it could be had, and why not where it could not. */
 export type Told = { cluster: Cluster } | { unknown: string };
 
-function clusterRows(told: Told | undefined, nowMs: number): [string, string][] {
-  if (told === undefined) return [];
-  if ("unknown" in told) return [["Settings", `not known: ${told.unknown}`]];
-  const { brake } = told.cluster;
-  return [
-    ...(brake === undefined ? [] : [["Brake", brakeText(brake, nowMs)] satisfies [string, string]]),
-    ...settingsRows(told.cluster),
-  ];
+function settingsText(told: Told | undefined): string {
+  if (told === undefined) return "";
+  return `\n${"unknown" in told ? `Settings: not known: ${plain(told.unknown)}\n` : rowsText(settingsRows(told.cluster))}`;
 }
 
 export function statusText(status: ClusterStatus, told?: Told, nowMs = 0): string {
@@ -136,8 +131,11 @@ export function statusText(status: ClusterStatus, told?: Told, nowMs = 0): strin
     if (!leaderAnswered(status) && answered !== undefined)
       rows.push(["Told by", `${answered.name}, which ${leader === undefined ? "knows no leader" : "does not lead"}`]);
   }
-  const head = rowsText([...rows, ...clusterRows(told, nowMs)]);
-  return status.managers.length === 0 ? head : `${head}\n${renderTable(managerColumns, managerRows(status))}`;
+  const brake = told !== undefined && "cluster" in told ? told.cluster.brake : undefined;
+  if (brake !== undefined) rows.splice(3, 0, ["Brake", brakeText(brake, nowMs)]);
+  const head = rowsText(rows);
+  const managers = status.managers.length === 0 ? "" : `\n${renderTable(managerColumns, managerRows(status))}`;
+  return `${head}${managers}${settingsText(told)}`;
 }
 
 export function managerJson(row: ManagerRow) {

@@ -60,7 +60,7 @@ function resources(of: Resources | undefined): string {
 }
 
 /** Of NodeSpec.drain_deadline_ms. */
-const drainDeadlineMsDefault = 600_000;
+export const drainDeadlineMsDefault = 600_000;
 
 /** Of a node that is drained: when what is left on it is stopped. */
 export function drainOf(node: Node | undefined): { deadlineAtMs: number } | undefined {

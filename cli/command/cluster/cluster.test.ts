@@ -6,12 +6,13 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ClusterError } from "../../../lib/errors.js";
 import { BackupPart } from "../../../proto/gen/flotilla/control/v1/control.js";
+import { type ClusterSettings, PlacementStrategy } from "../../../proto/gen/flotilla/objects/v1/objects.js";
 import { StoreChunk } from "../../../proto/gen/flotilla/raft/v1/raft.js";
 import { lockDataDir } from "../../../manager/consensus/lock.js";
 import { FakeIo } from "../../../test/kit/cli/io.js";
 import { line } from "../../../test/kit/cli/line.js";
-import { clusterStatus, manager } from "../../../test/kit/cli/managers.js";
-import { FakeControl } from "../../../test/kit/cli/server.js";
+import { cluster, clusterStatus, manager } from "../../../test/kit/cli/managers.js";
+import { type Answers, FakeControl } from "../../../test/kit/cli/server.js";
 import { run } from "../../program.js";
 
 let dir: string;
@@ -115,6 +116,7 @@ describe("cluster status", () => {
     ];
     const { exit, out, err } = await line(["cluster", "status"], {
       getClusterStatus: () => clusterStatus({ managers }),
+      getCluster: () => cluster(),
     });
     expect([exit, err]).toEqual([0, ""]);
     expect(out).toBe(
@@ -130,8 +132,51 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
 2    h2     10.0.0.2:7400   voter     probing       100     20
 3    h3     10.0.0.3:7400   voter     unreachable   90      30
 4    h4     10.0.0.4:7400   learner   snapshot      0       120
+
+Placement:    spread
+Preemption:   off
+Lost after:   15s
+Task history: 5 per slot
+Rebalance:    off
 `,
     );
+  });
+
+  it("shows the brake first of all, and what is set", async () => {
+    const settings = { strategy: PlacementStrategy.BINPACK, preemption: true, rebalanceMoves: 2 };
+    const answers: Answers = {
+      getClusterStatus: () => clusterStatus(),
+      getCluster: () => cluster({ settings, brake: { sinceMs: Date.now() - 120_500, lostNodes: 3, nodes: 5 } }),
+    };
+    const { out } = await line(["cluster", "status"], answers);
+    expect(out).toContain(
+      "Writes:  taken\nBrake:   3 of 5 nodes were lost at once 2 minutes ago: their tasks are left alone",
+    );
+    expect(out).toMatch(/^Placement: +binpack$/m);
+    expect(out).toMatch(/^Rebalance: +2 moves at a time, every 5m$/m);
+    expect(JSON.parse((await line(["cluster", "status", "--json"], answers)).out)).toMatchObject({
+      brake: { lostNodes: 3, nodes: 5 },
+      settings: {
+        placementStrategy: "binpack",
+        preemption: true,
+        lostAfterMs: 15_000,
+        taskHistory: 5,
+        rebalanceMoves: 2,
+        rebalanceIntervalMs: 300_000,
+      },
+    });
+  });
+
+  it("shows the managers also when the settings cannot be had", async () => {
+    const { exit, out } = await line(["cluster", "status"], {
+      getClusterStatus: () => clusterStatus(),
+      getCluster: () => {
+        throw new ClusterError("internal", "the settings are unreadable");
+      },
+    });
+    expect(exit).toBe(0);
+    expect(out).toContain("Leader:  h1");
+    expect(out).toContain("Settings: not known: the settings are unreadable\n");
   });
 
   it("without a leader shows what is known, and ends with 1", async () => {
@@ -167,8 +212,14 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
 
   it("of a manager alone has no Raft to show", async () => {
     const alone = clusterStatus({ store: "memory", leaderId: 0, managers: [], writable: true });
-    const { exit, out } = await line(["cluster", "status"], { getClusterStatus: () => alone });
-    expect([exit, out]).toEqual([0, "Cluster: prod (c0ffee)\nStore:   memory, revision 40\nWrites:  taken\n"]);
+    const { exit, out } = await line(["cluster", "status"], {
+      getClusterStatus: () => alone,
+      getCluster: () => cluster(),
+    });
+    expect(exit).toBe(0);
+    expect(out).toMatch(
+      /^Cluster: prod \(c0ffee\)\nStore: {3}memory, revision 40\nWrites: {2}taken\n\nPlacement: +spread\n/,
+    );
   });
 
   it("goes on with -w when something changes, until Ctrl-C", async () => {
@@ -181,12 +232,13 @@ ID   NAME   ADDRESS         ROLE      STATE         MATCH   LAG
           if (term === 0) throw new ClusterError("cancelled", "the manager stops");
           return clusterStatus({ term });
         },
+        getCluster: () => cluster(),
       },
       (io, fake) => {
         const { out } = io;
         io.out = (chunk) => {
           out.call(io, chunk);
-          if (fake.asked.length >= 4) io.stop();
+          if (fake.asked.filter(({ call }) => call === "getClusterStatus").length >= 4) io.stop();
         };
       },
     );
@@ -203,6 +255,64 @@ async function writeIdentityAddress(address: string): Promise<void> {
   const members = identity.members.map((member) => ({ ...member, address }));
   await writeFile(file, JSON.stringify({ ...identity, address, members }));
 }
+
+describe("cluster update", () => {
+  it("sends what was named, and shows all that is set", async () => {
+    const update = async (...words: string[]) =>
+      await line(["cluster", "update", ...words], {
+        updateCluster: ({ preemption }) =>
+          cluster({ settings: { strategy: 2, preemption: preemption ?? false, rebalanceMoves: 0 } as ClusterSettings }),
+      });
+    const { exit, out, fake } = await update(
+      "--placement-strategy",
+      "binpack",
+      "--preemption",
+      "--lost-after",
+      "30s",
+      "--task-history",
+      "2",
+      "--rebalance-moves",
+      "0",
+      "--rebalance-interval",
+      "10m",
+    );
+    expect(exit).toBe(0);
+    expect(out).toMatch(/^Placement: +binpack\nPreemption: +on\n/);
+    expect(fake.asked[0]).toMatchObject({
+      call: "updateCluster",
+      request: {
+        strategy: PlacementStrategy.BINPACK,
+        preemption: true,
+        lostAfterMs: 30_000,
+        taskHistory: 2,
+        rebalanceMoves: 0,
+        rebalanceIntervalMs: 600_000,
+      },
+    });
+    const off = await update("--json", "--preemption", "off");
+    expect(JSON.parse(off.out)).toMatchObject({ placementStrategy: "binpack", preemption: false });
+    expect(off.fake.asked[0]?.request).toMatchObject({ strategy: PlacementStrategy.UNSPECIFIED, preemption: false });
+    expect(off.fake.asked[0]?.request).not.toMatchObject({ lostAfterMs: expect.anything() as number });
+  });
+
+  it("asks nobody when it is wrong", async () => {
+    const wrong = await line([
+      "cluster",
+      "update",
+      "--preemption=maybe",
+      "--lost-after",
+      "5",
+      "--placement-strategy",
+      "random",
+    ]);
+    expect([wrong.exit, wrong.fake.asked]).toEqual([125, []]);
+    expect(wrong.err.match(/^error: --(preemption|lost-after|placement-strategy): /gm)).toHaveLength(3);
+    const nothing = await line(["cluster", "update"]);
+    expect(nothing.err).toMatch(
+      /^error: cluster update was given nothing to change; add one of --placement-strategy, /,
+    );
+  });
+});
 
 describe("cluster leave", () => {
   const answers = (status = clusterStatus()) => ({

@@ -1,5 +1,6 @@
 // For tests of the command line: managers as their leader would tell of them.
 
+import { Cluster } from "../../../proto/gen/flotilla/objects/v1/objects.js";
 import { ClusterStatus, ManagerStatus } from "../../../proto/gen/flotilla/control/v1/control.js";
 
 /** Manager `h<id>`, a voter that is up to date unless told otherwise. */
@@ -14,6 +15,11 @@ export function manager(id: number, parts: Partial<ManagerStatus> = {}): Manager
     matchIndex: 120,
     ...parts,
   });
+}
+
+/** Settings as they are when nobody set any. */
+export function cluster(parts: Partial<Cluster> = {}): { cluster: Cluster } {
+  return { cluster: Cluster.fromPartial({ meta: { id: "c0ffee" }, name: "prod", ...parts }) };
 }
 
 /** Three managers, of which the first leads and answers, unless told otherwise. */

@@ -13,6 +13,10 @@ import {
   NodeAvailability,
   NodeRole,
   NodeState,
+  CronMode,
+  JobRun,
+  JobState,
+  JobStatus,
   Revision,
   Rollout,
   RolloutState,
@@ -43,6 +47,12 @@ export interface TaskParts {
   nextAttemptAtMs?: number;
   attempt?: number;
   health?: ContainerHealth;
+  run?: number;
+  /** The only node that it may run on. */
+  only?: string;
+  leave?: string;
+  desiredSinceMs?: number;
+  service?: string;
 }
 
 /** Running and ready on h1 unless told otherwise. */
@@ -52,10 +62,14 @@ export function task(parts: TaskParts): Task {
   const started = state >= TaskState.STARTING;
   return Task.fromPartial({
     meta: { id, version: 1, createdAtMs, updatedAtMs: createdAtMs },
-    serviceId: webId,
-    serviceName: "web",
+    serviceId: parts.service === undefined ? webId : `${parts.service}0`,
+    serviceName: parts.service ?? "web",
     slot,
     revision,
+    run: parts.run ?? 0,
+    onlyNodeId: parts.only === undefined ? "" : `node-${parts.only}`,
+    ...(parts.leave === undefined ? {} : { leave: { reason: parts.leave, atMs: startMs, startFirst: true } }),
+    desiredSinceMs: parts.desiredSinceMs ?? createdAtMs,
     nodeId: node === "" ? "" : `node-${node}`,
     desiredState: parts.desired ?? TaskState.RUNNING,
     placementMessage: parts.placement ?? "",
@@ -93,6 +107,30 @@ export interface StateParts {
   rollbackOf?: Readonly<Record<number, number>>;
   /** How long the service has new tasks watched. */
   monitorMs?: number;
+  mode?: ServiceSpec["mode"];
+  job?: Partial<JobStatus>;
+  waitingFor?: string;
+}
+
+/** A run of revision 1 that has begun, with two tasks to complete, unless told otherwise. */
+export function run(number: number, parts: Partial<JobRun> = {}): JobRun {
+  return JobRun.fromPartial({
+    number,
+    revision: 1,
+    startedAtMs: startMs,
+    state: JobState.RUNNING,
+    total: 2,
+    ...parts,
+  });
+}
+
+export const job: ServiceSpec["mode"] = {
+  $case: "replicatedJob",
+  value: { completions: 2, maxConcurrent: undefined },
+};
+
+export function cron(schedule: string, parts: Partial<CronMode> = {}): NonNullable<ServiceSpec["mode"]> {
+  return { $case: "cron", value: CronMode.fromPartial({ schedule, ...parts }) };
 }
 
 export function spec(image: string, replicas: number, monitorMs = 0): ServiceSpec {
@@ -124,7 +162,12 @@ export function state(parts: StateParts = {}): ServiceState {
   return {
     service: Service.fromPartial({
       meta: { id: webId, version: 40 + revision, createdAtMs: startMs, updatedAtMs: startMs },
-      spec: spec(image(revision), replicas, parts.monitorMs),
+      spec: {
+        ...spec(image(revision), replicas, parts.monitorMs),
+        ...(parts.mode === undefined ? {} : { mode: parts.mode }),
+      },
+      ...(parts.job === undefined ? {} : { job: JobStatus.fromPartial(parts.job) }),
+      waitingFor: parts.waitingFor ?? "",
       revision,
       vip: "10.127.0.1",
       rolloutId: parts.rollout?.meta?.id ?? "",
@@ -179,6 +222,10 @@ export function node(
     state?: NodeState;
     labels?: Record<string, string>;
     manager?: Partial<ManagerStatus>;
+    availabilitySinceMs?: number;
+    drainDeadlineMs?: number;
+    generic?: Record<string, number>;
+    lossConfirmed?: boolean;
   } = {},
 ): NodeStateMessage {
   return {
@@ -188,6 +235,8 @@ export function node(
         availability: parts.availability ?? NodeAvailability.ACTIVE,
         role: parts.role ?? NodeRole.UNSPECIFIED,
         labels: parts.labels ?? {},
+        availabilitySinceMs: parts.availabilitySinceMs ?? startMs,
+        ...(parts.drainDeadlineMs === undefined ? {} : { drainDeadlineMs: parts.drainDeadlineMs }),
       },
       description: {
         hostname,
@@ -195,9 +244,14 @@ export function node(
         advertiseAddress: "10.0.0.1",
         os: "linux",
         architecture: "amd64",
-        resources: { nanoCpus: 2e9, memoryBytes: 2 ** 30, generic: {} },
+        resources: { nanoCpus: 2e9, memoryBytes: 2 ** 30, generic: parts.generic ?? {} },
       },
-      status: { state: parts.state ?? NodeState.READY, message: "", sinceMs: startMs },
+      status: {
+        state: parts.state ?? NodeState.READY,
+        message: "",
+        sinceMs: startMs,
+        lossConfirmed: parts.lossConfirmed ?? false,
+      },
       subnet: "10.128.1.0/24",
     }),
     tasks: parts.tasks ?? 0,
