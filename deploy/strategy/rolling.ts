@@ -202,7 +202,10 @@ function failureMessage(failed: readonly SlotProgress[], total: number): string 
 function completedMessage(failed: number, total: number, closed: readonly number[]): string {
   const clauses: string[] = [];
   if (failed > 0) clauses.push(`${failed} of ${total} slots failed`);
-  if (closed.length > 0) clauses.push(`${listed(closed)} left as they are: their nodes are cordoned`);
+  if (closed.length > 0) {
+    const why = closed.length === 1 ? "it is: its node is cordoned" : "they are: their nodes are cordoned";
+    clauses.push(`${listed(closed)} left as ${why}`);
+  }
   return clauses.join("; ");
 }
 

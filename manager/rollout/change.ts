@@ -117,9 +117,11 @@ export function advance(parts: ServiceParts, to: Advance, making: Making): Servi
     cause: to.cause,
     rollbackOf: to.rollbackOf,
   };
-  // A job has no tasks to replace one by one: a new revision is a new run.
+  // A job has no tasks to replace one by one: a new revision is a new run. A service that still waits for others has
+  // no tasks at all: it will begin with this revision.
   const stays =
     isJob(to.spec) ||
+    service.waitingFor !== "" ||
     (current !== undefined && current.templateHash === to.templateHash && equalPlacement(current.spec, to.spec));
   let rollout: Rollout | undefined;
   if (!stays) {

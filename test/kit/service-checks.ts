@@ -33,7 +33,7 @@ function mayStartFirst({ parts, nodes }: ServiceWorld, tasks: readonly Task[]): 
 
 /**
  * Invariant 5: while a rollout is under way, no ready task is told to stop when more slots than max_unavailable are
- * then without one, and none is made beside another when more tasks than max_surge are then wanted beyond the slots.
+ * then without one, or when it is what the rollout goes to; and none is made beside another when more tasks than max_surge are then wanted beyond the slots.
  * Scaling down, draining, leaving and lost nodes are no rollout's doing.
  */
 export function checkBudget(world: ServiceWorld, { before, after }: Write): void {
@@ -43,6 +43,7 @@ export function checkBudget(world: ServiceWorld, { before, after }: Write): void
   if (stopped && after.desiredState !== TaskState.REMOVE && !mustGo(world, before)) {
     const there = world.live().get(before.slot) ?? [];
     if (!there.some(isReady)) {
+      if (isOfTarget(world, before)) throw new Error(`task ${before.meta.id} is as asked and serves, and was stopped`);
       const without = unavailable(world);
       if (without > maxUnavailable)
         throw new Error(
@@ -72,6 +73,12 @@ function mustGo({ nodes }: ServiceWorld, { leave, nodeId }: Task): boolean {
   return (
     node === undefined || node.status.state === NodeState.DOWN || node.spec.availability === NodeAvailability.DRAINED
   );
+}
+
+/** Whether it is of the template that the rollout, or the rollback, goes to. */
+function isOfTarget({ parts }: ServiceWorld, task: Task): boolean {
+  const hashOf = (wanted: number) => parts.revisions.find(({ number }) => number === wanted)?.templateHash;
+  return hashOf(task.revision) === hashOf(parts.service.revision);
 }
 
 /** Slots without a ready task on a connected node, of those that are to have one. */

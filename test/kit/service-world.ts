@@ -66,6 +66,8 @@ export class ServiceWorld {
   /** The service was removed and is gone. */
   gone = false;
   readonly images: Record<string, Behaviour>;
+  /** Of single tasks, before that of their image. */
+  behaviourOf: (task: Task) => Behaviour | undefined = () => undefined;
   readonly pace: Pace;
   /** Called after every write of the planner; a write of another table than tasks has neither task. */
   check: (write: Write) => void = () => undefined;
@@ -254,7 +256,8 @@ export class ServiceWorld {
       if (node === undefined || hasEnded(task)) continue;
       if (node.status.state === NodeState.DOWN) this.#put(orphan(task, this.now));
       else if (node.status.state === NodeState.READY) {
-        const after = this.#agents.act(task, this.images[this.imageOf(task)] ?? "good", this.pace, this.now);
+        const behaviour = this.behaviourOf(task) ?? this.images[this.imageOf(task)] ?? "good";
+        const after = this.#agents.act(task, behaviour, this.pace, this.now);
         if (after !== undefined) this.#put(after);
       }
     }
