@@ -167,7 +167,7 @@ async function describe(engine: Engine, options: AgentOptions, agentVersion: str
     architecture: info.architecture,
     engineVersion: info.version,
     engineApiVersion: info.apiVersion,
-    resources: info.resources,
+    resources: { ...info.resources, generic: { ...options.generic } },
     engineLabels: info.labels,
     advertiseAddress: options.advertiseAddr,
     agentVersion,

@@ -10,6 +10,7 @@ const good: AgentOptions = {
   docker: "unix:///run/docker.sock",
   httpListen: "127.0.0.1:7402",
   labels: { zone: "eu", "example.com/rack": "" },
+  generic: { gpu: 2, "example.com/fpga": 1 },
   logLevel: "info",
   ambassadorCommand: [],
   managerCommand: [],
@@ -34,6 +35,10 @@ test.each([
   ["hostname", { hostname: "a b" }],
   ["hostname", { hostname: "-a" }],
   ["label", { labels: { "a b": "c" } }],
+  ["generic-resource", { generic: { "a b": 1 } }],
+  ["generic-resource", { generic: { gpu: 0 } }],
+  ["generic-resource", { generic: { gpu: 1.5 } }],
+  ["generic-resource", { generic: { gpu: 1_000_001 } }],
 ])("bad %s is refused with its field: %j", (field, changes) => {
   try {
     checkOptions({ ...good, ...changes });

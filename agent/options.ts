@@ -17,12 +17,17 @@ export interface AgentOptions {
   /** host:port of /healthz, /readyz, /metrics. */
   httpListen: string;
   labels: Readonly<Record<string, string>>;
+  /** Countable things of the host by name, as gpu: 2; none when absent. */
+  generic?: Readonly<Record<string, number>>;
   logLevel: LogLevel;
   /** Starts an ambassador when `--data-dir DIR` is added. Empty: none is kept, for tests of the agent alone. */
   ambassadorCommand: readonly string[];
   /** Starts a manager when its flags are added. Empty: the node cannot be promoted. */
   managerCommand: readonly string[];
 }
+
+/** As services may ask for. */
+const genericCountMax = 1_000_000;
 
 const hostPort = /^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):(\d{1,5})$/;
 
@@ -84,6 +89,17 @@ export function checkOptions(options: AgentOptions): void {
       name,
       "must be a label name",
       "write for example zone=eu",
+    );
+  for (const [name, count] of Object.entries(options.generic ?? {}))
+    demand(
+      /^[A-Za-z0-9]([A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$/.test(name) &&
+        Number.isInteger(count) &&
+        count >= 1 &&
+        count <= genericCountMax,
+      "generic-resource",
+      `${name}=${count}`,
+      `must be a name of 1 to 63 letters, digits, _ . / and - with a count of 1 to ${genericCountMax}`,
+      "write for example gpu=2",
     );
   demand(
     logLevels.includes(options.logLevel),

@@ -21,6 +21,8 @@ describe("flotilla agent", () => {
       "zone=eu",
       "-l",
       "disk=ssd",
+      "--generic-resource",
+      "gpu=2",
       "--data-dir",
       "/d",
     );
@@ -32,6 +34,7 @@ describe("flotilla agent", () => {
       docker: "unix:///d.sock",
       httpListen: "127.0.0.1:7402",
       labels: { zone: "eu", disk: "ssd" },
+      generic: { gpu: 2 },
       logLevel: "info",
     });
     const [node, main, command] = given["ambassadorCommand"] as string[];

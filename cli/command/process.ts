@@ -7,6 +7,7 @@ import type { Flag } from "../flags/flag.js";
 import { dataDir, hostName, onlyAddress } from "../flags/host.js";
 import { logLevel, logLevelFlag } from "../flags/log-level.js";
 import { address, label, listOf } from "../flags/parsers.js";
+import { genericResource } from "../flags/placement.js";
 import type { Parser } from "../flags/reader.js";
 import type { Processes } from "../processes.js";
 import { foreground } from "./foreground.js";
@@ -55,6 +56,7 @@ export const adders = {
         { long: "docker", value: "URL", help: "the Docker Engine (default unix:///var/run/docker.sock)" },
         { long: "http-listen", value: "HOST:PORT", help: `/metrics, /healthz ${listenHelp}:7402)` },
         { long: "label", short: "l", value: "KEY=VALUE", help: "label of the node, for constraints (repeatable)" },
+        { long: "generic-resource", value: "NAME=N", help: "countable things of the node: gpu=2 (repeatable)" },
       ],
       examples: ["flotilla agent --managers 10.0.0.1:7400 --advertise-addr 10.0.0.2 --label zone=eu"],
       async run({ flags }) {
@@ -74,6 +76,7 @@ export const adders = {
           docker: flags.get("docker", docker) ?? "unix:///var/run/docker.sock",
           httpListen: flags.get("http-listen", address(7402)) ?? "127.0.0.1:7402",
           labels: Object.fromEntries(flags.getAll("label", label)),
+          generic: Object.fromEntries(flags.getAll("generic-resource", genericResource)),
           logLevel: flags.get("log-level", logLevel) ?? "info",
           ambassadorCommand: [...program, "ambassador"],
           managerCommand: [...program, "manager"],

@@ -52,6 +52,24 @@ describe("claims", () => {
     ]);
   });
 
+  it("leave a port of mode host to the engine of the task's host; by the VIP its endpoints are reached as ever", () => {
+    const { table, backend } = setUp([
+      sampleRoute({
+        ports: [{ protocol: Protocol.TCP, targetPort: 80, publishedPort: 8080, name: "", mode: PublishMode.HOST }],
+        endpoints: [
+          sampleEndpoint(2, {
+            nodeId: "n2",
+            address: "10.128.2.2",
+            hostAddress: "192.168.0.2",
+            hostPorts: [{ protocol: Protocol.TCP, targetPort: 80, hostPort: 8080 }],
+          }),
+        ],
+      }),
+    ]);
+    expect(table.claims("s1").map(({ kind }) => kind)).toEqual(["task", "vip"]);
+    expect(backend().candidates.map(({ host, port }) => `${host}:${port}`)).toEqual(["192.168.0.2:8080"]);
+  });
+
   it("reach own tasks by their address and others by their host", () => {
     const { backend } = setUp([
       sampleRoute({ endpoints: [sampleEndpoint(1), sampleEndpoint(2, { nodeId: "n2", hostAddress: "192.168.0.2" })] }),

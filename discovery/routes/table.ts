@@ -3,7 +3,7 @@
 
 import { type Clock, parseIpv4 } from "../../lib/mod.js";
 import type { HostConfig } from "../../proto/gen/flotilla/ambassador/v1/ambassador.js";
-import type { Endpoint, Route } from "../../proto/mod.js";
+import { type Endpoint, PublishMode, type Route } from "../../proto/mod.js";
 import { Backend, type Candidate } from "./backend.js";
 import { type HostView, checkHost, dnsName, endpointFault, routeFault } from "./check.js";
 import { EndpointState } from "./endpoint.js";
@@ -231,7 +231,7 @@ export class RouteTable {
     }
     const backends = new Map<number, Backend>();
     const claims: Claim[] = [];
-    for (const { targetPort, publishedPort } of route.ports) {
+    for (const { targetPort, publishedPort, mode } of route.ports) {
       let backend = backends.get(targetPort);
       if (backend === undefined) {
         backend = before?.backends.get(targetPort) ?? new Backend(name, targetPort);
@@ -259,7 +259,8 @@ export class RouteTable {
         backend.replace(candidates, now);
         claims.push({ kind: "vip", address: route.vip, port: targetPort, serviceName: name, backend, only: undefined });
       }
-      if (publishedPort !== 0)
+      // The engine has that port on the task's own host, and no other host has it.
+      if (publishedPort !== 0 && mode !== PublishMode.HOST)
         claims.push({
           kind: "published",
           address: undefined,

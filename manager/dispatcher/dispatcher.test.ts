@@ -161,6 +161,35 @@ describe("Dispatcher over gRPC", () => {
     expect(messages[4]?.changes.map(({ item }) => item)).toContainEqual({ $case: "removedTaskId", value: "t1" });
   });
 
+  it("tells an agent after how long without managers a task must stop, and nothing where it need not", async () => {
+    const spec = { ...makeService().spec, stopAfterDisconnectMs: 60_000 };
+    const status = { ...makeTask("t1").status, state: TaskState.ASSIGNED };
+    await store.update((tx) => {
+      tx.create("revisions", makeRevision(makeService(), 2, spec));
+      for (const revision of [1, 2])
+        tx.create("tasks", makeTask(`t${revision}`, { slot: revision, revision, nodeId, status }));
+    });
+    const { message } = await register();
+    const { messages } = assignments(message.sessionId);
+    await eventually(() => messages.length === 1);
+    const tasks = messages[0]?.changes.flatMap(({ item }) => (item?.$case === "task" ? [item.value] : []));
+    const after = tasks?.map(({ task, stopAfterDisconnectMs }) => [task?.revision, stopAfterDisconnectMs]);
+    expect(after?.sort()).toEqual([
+      [1, undefined],
+      [2, 60_000],
+    ]);
+  });
+
+  it("hands on what agents say that tasks use", async () => {
+    await store.update((tx) => tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus() })));
+    const { message } = await register();
+    const usage = [{ taskId: "t1", nanoCpus: 5, memoryBytes: 6, requestsMilli: 7 }];
+    await updateStatus({ usage, sessionId: message.sessionId, updates: [], drains: [] });
+    expect([...dispatcher.usage()]).toEqual([
+      ["t1", { nanoCpus: 5, memoryBytes: 6, requestsMilli: 7, atMs: clock.now() }],
+    ]);
+  });
+
   it("tells every agent the names of nodes that join", async () => {
     const one = await register();
     const { messages } = assignments(one.message.sessionId);
