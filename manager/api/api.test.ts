@@ -2,12 +2,12 @@ import { describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
 import { NodeAvailability, NodeRole } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
-import { makeNode, makeService, makeSpec } from "../../test/kit/objects.js";
+import { makeNode, makeService, makeSpec, makeTask } from "../../test/kit/objects.js";
 import { allocateSubnet, allocateVip } from "../allocator/mod.js";
 import { openMemoryStore } from "../store/mod.js";
 import { SoloConsensus } from "../consensus/mod.js";
 import { clusterDefaults, ensureCluster } from "./cluster.js";
-import { findNode, findService } from "./lookup.js";
+import { findNode, findService, findTask } from "./lookup.js";
 import { updateNode } from "./nodes.js";
 
 const cluster = (changes: object) => ({
@@ -85,6 +85,36 @@ describe("names", () => {
     expect(() => findService(view, "wed")).toThrow(/no service "wed"; did you mean web\?/);
     expect(findNode(view, "h1").meta.id).toBe("node000001");
     expect(() => findNode(view, "h9")).toThrow(/no node "h9"; did you mean h1\?/);
+  });
+});
+
+describe("tasks", () => {
+  it("are found by id, unique prefix and slot: then the newest of the newest run", async () => {
+    const store = openMemoryStore();
+    const at = (id: string, createdAtMs: number) => ({ id, version: 0, createdAtMs, updatedAtMs: 0 });
+    await store.update((tx) => {
+      tx.create("services", makeService());
+      tx.create("services", makeService({ meta: at("empty", 0), spec: makeSpec({ name: "db" }), waitingFor: "vault" }));
+      tx.create("tasks", makeTask("aaaa1", { meta: at("aaaa1", 1) }));
+      tx.create("tasks", makeTask("aaaa2", { meta: at("aaaa2", 5), run: 1 }));
+      tx.create("tasks", makeTask("bbbb1", { meta: at("bbbb1", 3), run: 2 }));
+      tx.create("tasks", makeTask("cccc1", { meta: at("cccc1", 3), slot: 2 }));
+    });
+    const view = store.view();
+    const found = (wanted: string) => findTask(view, wanted).meta.id;
+    expect(["aaaa1", "bbbb", "web.1", "web.2", "service-web.2"].map(found)).toEqual([
+      "aaaa1",
+      "bbbb1",
+      "bbbb1",
+      "cccc1",
+      "cccc1",
+    ]);
+    expect(() => found("aaaa")).toThrow(/beginning of 2 ids/);
+    expect(() => found("web")).toThrow(/service web has several tasks; give the slot: web\.1; there are 1, 2/);
+    expect(() => found("web.3")).toThrow(/service web has no task in slot 3; there are 1, 2/);
+    expect(() => found("wed.1")).toThrow(/no service "wed"; did you mean web\?/);
+    expect(() => found("db.1")).toThrow(/service db has no tasks: it waits for vault/);
+    expect(() => found("webb")).toThrow(/no task "webb"/);
   });
 });
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
-import { type ServiceSpec, TaskState, UpdateOrder } from "../../proto/mod.js";
+import { PlacementStrategy, type ServiceSpec, TaskState, UpdateOrder } from "../../proto/mod.js";
 import {
   type CreateServiceRequest,
   PlannedAction,
@@ -11,7 +11,7 @@ import { makeNode, makeSpec, readyStatus } from "../../test/kit/objects.js";
 import { planService } from "../orchestrator/mod.js";
 import { applySteps } from "../rollout/mod.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
-import { ensureCluster } from "./cluster.js";
+import { ensureCluster, updateCluster } from "./cluster.js";
 import { planRequest } from "./plan.js";
 import { Services } from "./services.js";
 
@@ -119,10 +119,24 @@ describe("a plan of a create", () => {
     });
   });
 
-  it("says what it would wait for, and plans its tasks all the same", () => {
+  it("says what it would wait for, and plans its tasks all the same", async () => {
     const plan = planCreate({ ...makeSpec(), dependsOn: ["db"] });
     expect(plan.warnings).toEqual([expect.stringMatching(/^depends_on\[0\]: there is no service db yet/)]);
     expect(plan.tasks).toHaveLength(1);
+    await running(makeSpec({ name: "db", ports: [] }));
+    expect(planCreate({ ...makeSpec(), dependsOn: ["db"] }).warnings).toEqual([]);
+  });
+
+  it("says whom those that wait would push out, where the cluster allows it", async () => {
+    const small = makeSpec({ name: "low", replicas: 3, ports: [] });
+    small.task.reservations.memoryBytes = 6 * gib;
+    await running(small);
+    const spec = makeSpec({ replicas: 1 });
+    spec.task.reservations.memoryBytes = 6 * gib;
+    spec.task.priority = 10;
+    expect(planCreate(spec).warnings).toEqual([expect.stringMatching(/short of memory/)]);
+    await updateCluster(store, clock, { strategy: PlacementStrategy.UNSPECIFIED, preemption: true });
+    expect(planCreate(spec).warnings[1]).toMatch(/would push out tasks of lower priority: low\.[123]$/);
   });
 
   it("plans every mode with the tasks that it would begin with", () => {

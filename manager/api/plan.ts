@@ -2,7 +2,7 @@
 // that is thrown away. What is shown is the end of the change; its pace on the way there is the rollout's.
 
 import { diffSpecs, parseConstraint } from "../../deploy/spec/mod.js";
-import { hasEnded, isWanted } from "../../deploy/strategy/mod.js";
+import { type ConvergenceInput, hasEnded, isWanted } from "../../deploy/strategy/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import { type Node, type Service, type ServiceSpec, type Task, UpdateOrder } from "../../proto/mod.js";
 import {
@@ -15,8 +15,8 @@ import type { Making, ServiceChange } from "../rollout/mod.js";
 import { place } from "../scheduler/mod.js";
 import type { View } from "../store/mod.js";
 import { findService } from "./lookup.js";
-import { foresee, schedulingOf } from "../explain/mod.js";
-import { serviceState } from "./service-state.js";
+import { foresee, type Foreseen, schedulingOf } from "../explain/mod.js";
+import { whyUnready } from "../orchestrator/mod.js";
 import { decideCreate, decideUpdate } from "./services.js";
 
 /** Different reasons that are told apart; one that needs more has other troubles. */
@@ -49,7 +49,8 @@ function describe(view: View, before: Service | undefined, change: ServiceChange
     warnings: [
       ...impossible(foreseen.tasks),
       ...noRoomBeside(view, before, change, making),
-      ...dependencies(view, spec),
+      ...preemption(foreseen),
+      ...dependencies(view, change.service),
       ...unknownAttributes(view, spec),
     ].slice(0, warningsMax),
   };
@@ -137,15 +138,32 @@ function noRoomBeside(view: View, before: Service | undefined, change: ServiceCh
   ];
 }
 
-function dependencies(view: View, { dependsOn }: ServiceSpec): string[] {
-  return dependsOn.flatMap((name, i) => {
+function preemption({ pushedOut }: Foreseen): string[] {
+  if (pushedOut.length === 0) return [];
+  const names = pushedOut.slice(0, 5).map(({ serviceName, slot }) => `${serviceName}.${slot}`);
+  const more = pushedOut.length > names.length ? ` and ${pushedOut.length - names.length} more` : "";
+  return [`those that wait would push out tasks of lower priority: ${names.join(", ")}${more}`];
+}
+
+/** One that has begun is not held up any more. */
+function dependencies(view: View, { spec, waitingFor }: Service): string[] {
+  if (waitingFor === "") return [];
+  return spec.dependsOn.flatMap((name, i) => {
     const service = view.serviceByName(name);
-    if (service === undefined)
-      return [`depends_on[${i}]: there is no service ${name} yet; tasks wait until it is ready`];
-    return serviceState(view, service).converged
-      ? []
-      : [`depends_on[${i}]: service ${name} is not ready; tasks wait for it`];
+    const why = whyUnready(name, service === undefined ? undefined : convergenceOf(view, service));
+    return why === undefined ? [] : [`depends_on[${i}]: ${why}; tasks wait for it`];
   });
+}
+
+function convergenceOf(view: View, service: Service): ConvergenceInput {
+  const { id } = service.meta;
+  return {
+    service,
+    revisions: view.revisionsOfService(id),
+    tasks: view.tasksOfService(id),
+    rollout: view.rollouts.get(service.rolloutId),
+    nodes: view.nodes.values(),
+  };
 }
 
 /** A label that no node has is a typing mistake more often than a plan; with != it would go unnoticed. */

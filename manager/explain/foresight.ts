@@ -13,7 +13,7 @@ import {
 } from "../../proto/mod.js";
 import { planService } from "../orchestrator/mod.js";
 import type { Making, ServiceChange, Step } from "../rollout/mod.js";
-import { needsNode, place } from "../scheduler/mod.js";
+import { budgetOf, needsNode, place } from "../scheduler/mod.js";
 import { Layer, type View } from "../store/mod.js";
 import { type Scheduling, schedulingOf } from "./scheduling.js";
 
@@ -23,8 +23,14 @@ const roundsMax = 20;
 const laterMs = 61_000;
 const patienceMs = 24 * 3_600_000;
 
-/** The service's tasks that will be meant to run, at the end; those without a node say why. */
-export function foresee(view: View, change: ServiceChange, making: Making): { tasks: Task[] } {
+export interface Foreseen {
+  /** That will be meant to run, at the end; those without a node say why. */
+  tasks: Task[];
+  /** Whom those without a node would push out, where the cluster allows it. */
+  pushedOut: Task[];
+}
+
+export function foresee(view: View, change: ServiceChange, making: Making): Foreseen {
   const layer = new Layer(view);
   const { id } = change.service.meta;
   absorb(layer, change.steps);
@@ -51,7 +57,18 @@ export function foresee(view: View, change: ServiceChange, making: Making): { ta
     absorb(layer, steps);
     settle(layer, id, scheduling);
   }
-  return { tasks: [...layer.tasksOfService(id)].filter((task) => isWanted(task) && !hasEnded(task)) };
+  const tasks = [...layer.tasksOfService(id)].filter((task) => isWanted(task) && !hasEnded(task));
+  return { tasks, pushedOut: pushedOutBy(tasks.filter(needsNode), layer, scheduling) };
+}
+
+function pushedOutBy(waiting: readonly Task[], layer: Layer, scheduling: Scheduling): Task[] {
+  if (waiting.length === 0 || !scheduling.settings.preemption) return [];
+  const { preempted } = place({
+    ...scheduling,
+    tasks: waiting,
+    budgetOf: (serviceId) => budgetOf(layer, serviceId),
+  });
+  return preempted.flatMap(({ taskId }) => layer.tasks.get(taskId) ?? []);
 }
 
 /** The transaction's limit is the store's, and nothing here goes there. */

@@ -3,5 +3,5 @@
 // manager/scheduler and the store.
 
 export { explainTask, type ExplainOptions } from "./explain.js";
-export { foresee } from "./foresight.js";
+export { foresee, type Foreseen } from "./foresight.js";
 export { type Scheduling, schedulingOf } from "./scheduling.js";
