@@ -2,7 +2,15 @@
 // the store's desired state to the nodes and the nodes' observed state to the store.
 
 import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import { type Node, NodeAvailability, NodeRole, NodeState, type Task, TaskState } from "../../proto/mod.js";
+import {
+  type Node,
+  type NodeDescription,
+  NodeAvailability,
+  NodeRole,
+  NodeState,
+  type Task,
+  TaskState,
+} from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
   LogSubscription,
@@ -10,6 +18,7 @@ import type {
   SessionMessage,
   UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
+import { NodeDescription as NodeDescriptionMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { allocateSubnet } from "../allocator/mod.js";
 import { RouteTable } from "../routes/mod.js";
 import type { Commit, Store } from "../store/mod.js";
@@ -49,6 +58,11 @@ function routedAs(task: Task | undefined): string {
   return JSON.stringify([task.desiredState > TaskState.RUNNING, address, hostPorts]);
 }
 
+function isSame(a: NodeDescription, b: NodeDescription): boolean {
+  const bytesOf = (description: NodeDescription) => Buffer.from(NodeDescriptionMessage.encode(description).finish());
+  return bytesOf(a).equals(bytesOf(b));
+}
+
 /** Role, availability and labels, whatever order these came in. */
 function wishedOf(node: Node | undefined): string {
   if (node === undefined) return "";
@@ -72,6 +86,8 @@ export class Dispatcher implements AsyncDisposable {
   readonly #lastSeen = new Map<string, number>();
   /** Registrations under way, by node. */
   readonly #registering = new Map<string, number>();
+  /** Node ids by advertise address: thousands register at once, and each must find who else has its own. */
+  readonly #byAddress = new Map<string, Set<string>>();
   /** When each node registered lately, on the monotonic clock. */
   readonly #registrations = new Map<string, number[]>();
   readonly #usage: UsageTable;
@@ -87,6 +103,7 @@ export class Dispatcher implements AsyncDisposable {
     this.#usage = new UsageTable(clock);
     this.#loop = new ReconcileLoop({ name: "dispatcher", clock, rng, log, run: async () => this.#push() });
     for (const service of store.view().services.values()) this.#dirtyServices.add(service.meta.id);
+    for (const node of store.view().nodes.values()) this.#indexAddress(undefined, node);
     this.#refreshRoutes();
     this.#unsubscribe = store.subscribe((commit) => this.#onCommit(commit));
   }
@@ -205,6 +222,7 @@ export class Dispatcher implements AsyncDisposable {
         case "nodes": {
           // A node's address or loss concerns the routes of what runs there.
           const id = (change.after ?? change.before)?.meta.id ?? "";
+          this.#indexAddress(change.before, change.after);
           const named = (node: Node | undefined) =>
             `${node?.description.hostname} ${node?.description.advertiseAddress}`;
           if (named(change.before) !== named(change.after))
@@ -306,6 +324,19 @@ export class Dispatcher implements AsyncDisposable {
     }
   }
 
+  #indexAddress(before: Node | undefined, after: Node | undefined): void {
+    const [from, to] = [before?.description.advertiseAddress, after?.description.advertiseAddress];
+    if (before !== undefined && from !== undefined && from !== to) {
+      const ids = this.#byAddress.get(from);
+      ids?.delete(before.meta.id);
+      if (ids?.size === 0) this.#byAddress.delete(from);
+    }
+    if (after === undefined || to === undefined) return;
+    const ids = this.#byAddress.get(to);
+    if (ids === undefined) this.#byAddress.set(to, new Set([after.meta.id]));
+    else ids.add(after.meta.id);
+  }
+
   /** Each registration is a write and sends everything anew: an agent that does nothing else is held back. */
   #admit(nodeId: string): void {
     const nowMs = this.#options.clock.monotonic();
@@ -353,8 +384,10 @@ export class Dispatcher implements AsyncDisposable {
       if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
       const nowMs = clock.now();
       const before = tx.nodes.get(nodeId);
-      for (const other of tx.nodes.values()) {
-        if (other.meta.id === nodeId || other.description.advertiseAddress !== whole.advertiseAddress) continue;
+      for (const id of this.#byAddress.get(whole.advertiseAddress) ?? []) {
+        const other = tx.nodes.get(id);
+        if (other === undefined || id === nodeId || other.description.advertiseAddress !== whole.advertiseAddress)
+          continue;
         // The same host with a new disk: its old self can't come back, and two nodes on one address would mix routes.
         if (other.status.state === NodeState.READY && this.hasSession(other.meta.id))
           throw new ClusterError(
@@ -362,6 +395,10 @@ export class Dispatcher implements AsyncDisposable {
             `node ${other.description.hostname} (${other.meta.id}) already has the address ${whole.advertiseAddress}; give this agent its own with --advertise-addr`,
           );
       }
+      // All agents are back at once when a manager begins to lead: thousands of writes that say nothing would hold up
+      // what keeps it the leader.
+      if (before?.status.state === NodeState.READY && !before.status.lossConfirmed && isSame(before.description, whole))
+        return before;
       const node: Node = {
         meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
         spec: before?.spec ?? {
