@@ -94,7 +94,10 @@ describe("tasks", () => {
     const at = (id: string, createdAtMs: number) => ({ id, version: 0, createdAtMs, updatedAtMs: 0 });
     await store.update((tx) => {
       tx.create("services", makeService());
-      tx.create("services", makeService({ meta: at("empty", 0), spec: makeSpec({ name: "db" }), waitingFor: "vault" }));
+      tx.create(
+        "services",
+        makeService({ meta: at("empty", 0), spec: makeSpec({ name: "db" }), waitingFor: "waits for vault" }),
+      );
       tx.create("tasks", makeTask("aaaa1", { meta: at("aaaa1", 1) }));
       tx.create("tasks", makeTask("aaaa2", { meta: at("aaaa2", 5), run: 1 }));
       tx.create("tasks", makeTask("bbbb1", { meta: at("bbbb1", 3), run: 2 }));

@@ -56,7 +56,7 @@ function newestOfSlot(view: View, service: Service, slot: number | undefined): T
   if (slots.length === 0)
     throw new ClusterError(
       "not_found",
-      `service ${name} has no tasks${service.waitingFor === "" ? "" : `: it waits for ${service.waitingFor}`}; see: flotilla service inspect ${name}`,
+      `service ${name} has no tasks${service.waitingFor === "" ? "" : `: it ${service.waitingFor}`}; see: flotilla service inspect ${name}`,
     );
   if (slot === undefined && slots.length > 1)
     throw new ClusterError(

@@ -4,20 +4,28 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { ClusterError, seededRng, silentLogger } from "../../lib/mod.js";
 import type { ServiceLogsRequest, ServiceLogsResponse } from "../../proto/gen/flotilla/control/v1/control.js";
 import { FakeClock, settle } from "../../test/kit/clock.js";
-import { makeRevision, makeService } from "../../test/kit/objects.js";
+import { makeRevision, makeService, makeSpec, makeTask } from "../../test/kit/objects.js";
 import { SoloConsensus } from "../consensus/mod.js";
 import type { LogBroker } from "../dispatcher/mod.js";
 import { EventLog } from "../events/mod.js";
 import { type Call, Handlers } from "../rpc/mod.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
+import { ensureCluster } from "./cluster.js";
 import { controlHandlers } from "./control.js";
 import { Forwarder } from "./forward.js";
 
 type Begin = (request: unknown, signal: AbortSignal, peer: string, call: Call) => AsyncIterable<unknown>;
 
-/** Hands the streams to the test instead of gRPC. */
-function collecting(begin: Map<string, Begin>): Handlers {
+type Ask = (request: unknown, peer: string, call: Call) => Promise<unknown>;
+
+/** Hands the calls to the test instead of gRPC. */
+function collecting(begin: Map<string, Begin>, asked: Map<string, Ask>): Handlers {
   const handlers = new Handlers(silentLogger, () => undefined);
+  const answer = handlers.unary.bind(handlers);
+  handlers.unary = (method, handle) => {
+    asked.set(method, async (request, peer, call) => await (handle as Ask)(request, peer, call));
+    return answer(method, handle);
+  };
   const serve = handlers.serverStream.bind(handlers);
   handlers.serverStream = (method, handle) => {
     begin.set(method, handle as Begin);
@@ -39,6 +47,7 @@ let store: Store;
 let clock: FakeClock;
 let consensus: Cut;
 let streams: Map<string, Begin>;
+let unary: Map<string, Ask>;
 let user: AbortController;
 let events: EventLog;
 
@@ -47,13 +56,14 @@ beforeEach(async () => {
   clock = new FakeClock();
   consensus = new Cut({ clusterName: "c", name: "h1", address: "127.0.0.1:1", httpAddress: "127.0.0.1:2" });
   streams = new Map();
+  unary = new Map();
   user = new AbortController();
   events = new EventLog(store, clock);
   await store.update((tx) => {
     tx.create("services", service);
     tx.create("revisions", makeRevision(service));
   });
-  controlHandlers(collecting(streams), {
+  controlHandlers(collecting(streams, unary), {
     store,
     consensus,
     forwarder: new Forwarder({ consensus, clock }),
@@ -121,4 +131,27 @@ it("reads logs of a service only after a barrier: one that was deposed may not k
   store.barrier = () => Promise.reject(new ClusterError("unavailable", "no quorum confirms it"));
   for (const name of ["web", "api"])
     expect(await read("ServiceLogs", { ...request, service: name }).ended).toMatchObject({ code: "unavailable" });
+});
+
+it("plans and explains at any manager, only after a barrier, and writes nothing", async () => {
+  await ensureCluster(store, "c", clock, seededRng(2));
+  const task = makeTask("task000001");
+  await store.update((tx) => tx.create("tasks", task));
+  const call = { signal: user.signal } as Call;
+  const ask = (method: string, request: unknown) => unary.get(method)!(request, "", call);
+  const plan = { change: { $case: "create", value: { spec: makeSpec({ name: "api" }), requestId: "" } } };
+  const before = store.view().revision;
+  // A follower cannot write.
+  store.update = () => Promise.reject(new ClusterError("not_leader", "h2 leads"));
+  expect(await ask("PlanService", plan)).toMatchObject({ tasks: [{ slot: 1 }] });
+  expect(await ask("ExplainTask", { task: "web.1" })).toMatchObject({ task: { meta: { id: "task000001" } } });
+  expect(await ask("GetCluster", {})).toMatchObject({ cluster: { name: "c", settings: { taskHistory: 5 } } });
+  expect(store.view().revision).toBe(before);
+  store.barrier = () => Promise.reject(new ClusterError("unavailable", "no quorum confirms it"));
+  for (const [method, request] of [
+    ["PlanService", plan],
+    ["ExplainTask", { task: "web.1" }],
+    ["GetCluster", {}],
+  ] as const)
+    await expect(ask(method, request)).rejects.toMatchObject({ code: "unavailable" });
 });

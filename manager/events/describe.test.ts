@@ -246,12 +246,12 @@ const cases: [string, Change, Around, string[]][] = [
     { cause: "autoscaled from 3 to 5: cpu 92 % of 60 %" },
     ["service updated web: revision 2 (autoscaled from 3 to 5: cpu 92 % of 60 %)"],
   ],
-  ["a service waits", service({}, { waitingFor: "db" }), {}, ["service waiting web: for db"]],
+  ["a service waits", service({}, { waitingFor: "waits for db" }), {}, ["service waiting web: waits for db"]],
   [
     "a service has waited",
-    service({ waitingFor: "db" }, {}),
+    service({ waitingFor: "waits for db" }, {}),
     {},
-    ["service begun web: what it waited for is ready (db)"],
+    ["service begun web: what it waited for is ready"],
   ],
   [
     "a service is removed",

@@ -35,9 +35,7 @@ export function ofService(view: View, before: Service | undefined, after: Servic
   const waitedFor = before?.waitingFor ?? "";
   if (waitedFor !== after.waitingFor)
     events.push(
-      after.waitingFor === ""
-        ? told("begun", "what it waited for is ready", waitedFor)
-        : told("waiting", `for ${after.waitingFor}`),
+      after.waitingFor === "" ? told("begun", "what it waited for is ready") : told("waiting", after.waitingFor),
     );
   return [...events, ...ofJob(after, before?.job?.runs ?? [], after.job?.runs ?? [])];
 }

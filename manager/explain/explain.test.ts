@@ -52,8 +52,9 @@ function explain({ task, others = [], node, service, rollout, cluster, events = 
   const base = makeService({ revision: 2, rolloutId: "r" });
   if (service !== "none") layer.absorb("services", base.meta.id, { ...base, ...service });
   layer.absorb("revisions", "r1", { ...makeRevision(base, 1), meta: meta("r1", 0) });
+  const fence = service === "none" ? undefined : service?.spec?.stopAfterDisconnectMs;
   layer.absorb("revisions", "r2", {
-    ...makeRevision(base, 2, makeSpec({ image: "nginx:2" })),
+    ...makeRevision(base, 2, { ...makeSpec({ image: "nginx:2" }), stopAfterDisconnectMs: fence }),
     meta: meta("r2", 0),
   });
   if (rollout !== undefined)
@@ -288,6 +289,22 @@ const cases: [string, Shape, RegExp, RegExp[]][] = [
     [/node lost --force h1/],
   ],
   ["its node is lost", { task: well, node: away(NodeState.DOWN) }, /the node is lost, and it will be replaced/, []],
+  [
+    "its node is lost, and no two may run",
+    { task: well, node: away(NodeState.DOWN), service: { spec: { ...makeSpec(), stopAfterDisconnectMs: 60_000 } } },
+    /the node is lost, and it is replaced in 1m10s, when its agent must have stopped it/,
+    [],
+  ],
+  [
+    "orphaned, and no two may run",
+    {
+      task: on({ status: status(TaskState.ORPHANED), endedAtMs: ago(20), desiredState: TaskState.SHUTDOWN }),
+      node: away(NodeState.DOWN),
+      service: { spec: { ...makeSpec(), stopAfterDisconnectMs: 60_000 } },
+    },
+    /nobody knows what became of it; it is replaced in 1m10s/,
+    [/node inspect/],
+  ],
   ["its node was removed", { task: { ...well, nodeId: "h9" } }, /node was removed/, []],
   [
     "stopping, replaced",

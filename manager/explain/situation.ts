@@ -15,7 +15,7 @@ import {
   TaskState,
 } from "../../proto/mod.js";
 import { settingsOf } from "../../deploy/spec/mod.js";
-import { nextTaskAtMs } from "../orchestrator/mod.js";
+import { fencedUntilMs, nextTaskAtMs } from "../orchestrator/mod.js";
 import { isUnderWay } from "../rollout/mod.js";
 import type { Scene } from "./explain.js";
 import { exitOf, hostnameOf, span } from "./words.js";
@@ -82,12 +82,15 @@ function ended(known: Known): Situation | undefined {
 }
 
 /** What its slot does since, as the end of a sentence. */
-function successor({ task, others, view, now, service }: Known): string {
+function successor(known: Known): string {
+  const { task, others, view, now, service } = known;
   const [newer] = others.filter(({ meta }) => meta.createdAtMs >= task.meta.createdAtMs && meta.id !== task.meta.id);
   if (newer !== undefined)
     return `; ${newer.meta.id} took its place${newer.nodeId === "" ? "" : ` on ${hostnameOf(view, newer.nodeId)}`}`;
   if (service === undefined || service.removing) return "; its service is being removed";
   if (task.desiredState === TaskState.REMOVE) return "; its slot is not asked for any more";
+  const fence = fenced(known);
+  if (fence !== undefined) return `; ${fence}`;
   const hash = view.revisionOfService(task.serviceId, task.revision)?.templateHash;
   const history = [task, ...others].filter(
     ({ revision }) => view.revisionOfService(task.serviceId, revision)?.templateHash === hash,
@@ -95,6 +98,17 @@ function successor({ task, others, view, now, service }: Known): string {
   const dueMs = nextTaskAtMs(history, 0);
   if (dueMs > now) return `; its slot is tried again in ${span(dueMs - now)}, later with each failure`;
   return task.desiredState < TaskState.SHUTDOWN ? "; its restart policy asks for no other" : "";
+}
+
+/** Of a service of which no two tasks may ever run: when the lost one must have stopped. */
+function fenced({ task, view, now }: Known): string | undefined {
+  const untilMs = fencedUntilMs(
+    task,
+    (number) => view.revisionOfService(task.serviceId, number),
+    (id) => view.nodes.get(id),
+    now,
+  );
+  return untilMs > now ? `it is replaced in ${span(untilMs - now)}, when its agent must have stopped it` : undefined;
 }
 
 function stopping(known: Known): Situation | undefined {
@@ -127,7 +141,7 @@ function whyStopped({ task, others, service, node, rollout }: Known): string {
   return task.status.message === "" ? "it is not wanted any more" : task.status.message;
 }
 
-function unplaced({ task, view, name, now, service }: Known): Situation | undefined {
+function unplaced({ task, view, name, now }: Known): Situation | undefined {
   if (task.nodeId !== "") return undefined;
   const since = span(now - task.meta.createdAtMs);
   if (task.onlyNodeId !== "") {
@@ -161,7 +175,6 @@ function unplaced({ task, view, name, now, service }: Known): Situation | undefi
   if (/replicas? per node/.test(message))
     advice.push(`allow more: flotilla service update --replicas-max-per-node 0 ${name}`);
   if (/port/.test(message)) advice.push("ports of mode=host can be had once per node: use mode=ingress or fewer tasks");
-  if (service !== undefined && service.waitingFor !== "") advice.push(`it also waits for: ${service.waitingFor}`);
   if (advice.length === 0) advice.push(`see what it asks for: flotilla service inspect ${name}`);
   return said(`It waits since ${since} for a node: ${message}.`, ...advice);
 }
@@ -171,14 +184,16 @@ function whyWaits({ placementMessage }: Task): string {
 }
 
 /** On a node that is not there. */
-function outOfTouch({ task, node, host, view, now, service }: Known): Situation | undefined {
+function outOfTouch(known: Known): Situation | undefined {
+  const { task, node, host, view, now, service } = known;
   if (node === undefined) return said("Its node was removed from the cluster; it will be replaced.");
   if (node.status.state === NodeState.READY) return undefined;
   const [cluster] = view.clusters.values();
   const brake = cluster?.brake;
   const last = `It was ${stateName(task.status.state)} when its node ${host} was last heard of`;
   const ago = node.status.lastSeenAtMs > 0 ? `, ${span(now - node.status.lastSeenAtMs)} ago` : "";
-  if (node.status.state === NodeState.DOWN) return said(`${last}${ago}; the node is lost, and it will be replaced.`);
+  if (node.status.state === NodeState.DOWN)
+    return said(`${last}${ago}; the node is lost, and ${fenced(known) ?? "it will be replaced"}.`);
   if (brake !== undefined && !node.status.lossConfirmed)
     return said(
       `${last}${ago}. It is not replaced: ${brake.lostNodes} of ${brake.nodes} nodes were lost at once, and the brake holds until they return.`,

@@ -6,5 +6,6 @@ export { nextTaskAtMs } from "./backoff.js";
 export { createService, removeService, runService, scaleService, updateService } from "./changes.js";
 export { Orchestrator, type OrchestratorOptions } from "./controller.js";
 export { whyUnready } from "./depends.js";
+export { fencedUntilMs } from "./fence.js";
 export { drainDeadlineMsDefault } from "./moving.js";
 export { planService, type ServicePlan, type ServiceSnapshot } from "./plan.js";
