@@ -215,10 +215,10 @@ export class DockerEngine implements Engine {
   }
 
   async #findUse(id: string): Promise<ContainerUse | undefined> {
-    const { State: state } = await this.#inspect(id);
+    const { Id, State: state } = await this.#inspect(id);
     if (state.Pid === 0 || state.Status !== "running") return undefined;
     try {
-      const groups = await groupsOf(state.Pid, hostRoots);
+      const groups = await groupsOf({ id: Id, pid: state.Pid }, hostRoots);
       if (groups !== undefined) {
         const use = await readUse(groups);
         if (this.#groups.size >= groupsMax) this.#groups.clear();

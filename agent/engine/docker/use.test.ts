@@ -27,7 +27,7 @@ test("version 1: a tree per controller; memory without files that nobody used la
     "cgroup/memory/docker/abc/memory.usage_in_bytes": "5000000\n",
     "cgroup/memory/docker/abc/memory.stat": "inactive_file 7\ntotal_inactive_file 1000000\n",
   });
-  const groups = await groupsOf(7, roots);
+  const groups = await groupsOf({ id: "abc", pid: 7 }, roots);
   expect(groups).toMatchObject({ version: 1 });
   expect(await readUse(groups!)).toEqual({ cpuNs: 1_234_567_890, memoryBytes: 4_000_000 });
 });
@@ -39,24 +39,25 @@ test("version 2: one tree, microseconds", async () => {
     "cgroup/system.slice/docker-abc.scope/memory.current": "4096\n",
     "cgroup/system.slice/docker-abc.scope/memory.stat": "anon 1\ninactive_file 9999\n",
   });
-  const groups = await groupsOf(7, roots);
+  const groups = await groupsOf({ id: "abc", pid: 7 }, roots);
   // More cache than use is a moment between two reads.
   expect(await readUse(groups!)).toEqual({ cpuNs: 2_500_000, memoryBytes: 4_096 });
 });
 
 test.each([
   ["the root", "5:memory:/\n4:cpuacct:/\n"],
+  ["another container's", "5:memory:/docker/def\n4:cpuacct:/docker/def\n"],
   ["outside of what is mounted", "0::/../docker/abc\n"],
   ["nothing at all", ""],
 ])("groups that cannot be told are not guessed: %s", async (_, text) => {
   write({ "proc/7/cgroup": text });
-  expect(await groupsOf(7, roots)).toBeUndefined();
+  expect(await groupsOf({ id: "abc", pid: 7 }, roots)).toBeUndefined();
 });
 
 test("a process that is gone, and groups that are not there, are errors", async () => {
-  await expect(groupsOf(8, roots)).rejects.toMatchObject({ code: "ENOENT" });
+  await expect(groupsOf({ id: "abc", pid: 8 }, roots)).rejects.toMatchObject({ code: "ENOENT" });
   write({ "proc/7/cgroup": "0::/docker/abc\n" });
-  await expect(readUse((await groupsOf(7, roots))!)).rejects.toMatchObject({ code: "ENOENT" });
+  await expect(readUse((await groupsOf({ id: "abc", pid: 7 }, roots))!)).rejects.toMatchObject({ code: "ENOENT" });
 });
 
 test("the engine's own answer, of either version; what it lacks is not known", () => {

@@ -21,17 +21,21 @@ export interface Roots {
 
 export const hostRoots: Roots = { proc: "/proc", cgroup: "/sys/fs/cgroup" };
 
-/** The groups of a process; undefined when they cannot be told from here, as in a namespace that hides them. */
-export async function groupsOf(pid: number, { proc, cgroup }: Roots): Promise<Groups | undefined> {
-  const paths = new Map<string, { tree: string; path: string }>();
+/** The groups of a container's process; undefined when they cannot be told from here, as in another namespace. */
+export async function groupsOf(
+  { id, pid }: { id: string; pid: number },
+  { proc, cgroup }: Roots,
+): Promise<Groups | undefined> {
+  const paths = new Map<string, string>();
   for (const line of (await readFile(join(proc, String(pid), "cgroup"), "utf8")).split("\n")) {
     const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
     if (controllers === undefined || path === undefined) continue;
-    for (const controller of controllers.split(",")) paths.set(controller, { tree: controllers, path });
+    for (const controller of controllers.split(",")) paths.set(controller, path);
   }
-  // Everything's group is nobody's; a path that climbs lies outside of what is mounted here.
-  const at = (found: { tree: string; path: string } | undefined) =>
-    found === undefined || found.path === "/" || found.path.startsWith("/..") ? undefined : found.path;
+  // The engine names groups by the container. Without its name the process may be any, of that number where the engine
+  // is not where this agent is; and a path that climbs lies outside of what is mounted here.
+  const at = (path: string | undefined) =>
+    path === undefined || !path.includes(id) || path.startsWith("/..") ? undefined : path;
   const [cpu, memory] = [paths.get("cpuacct"), paths.get("memory")];
   if (cpu !== undefined && memory !== undefined) {
     const [cpuPath, memoryPath] = [at(cpu), at(memory)];
