@@ -6,10 +6,12 @@ import { deploy } from "./deploy.js";
 import { type Benchmark, ratio, table } from "./figure.js";
 import { raft } from "./raft/mod.js";
 import { scale } from "./scale/mod.js";
+import { packing } from "./packing.js";
+import { scheduler } from "./scheduler.js";
 import { startup } from "./startup.js";
 import { storeScale } from "./store-scale/main.js";
 
-const benchmarks: readonly Benchmark[] = [deploy, raft, scale, startup, storeScale];
+const benchmarks: readonly Benchmark[] = [deploy, packing, raft, scale, scheduler, startup, storeScale];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

@@ -29,10 +29,13 @@ function disposable(processes: readonly ChildProcess[]) {
   };
 }
 
-export async function startOurs(directory: string): Promise<Cluster> {
+/** `program` is started with DATA_DIR ADDRESS [JOIN], and answers "status" with what it knows of the cluster. */
+export async function startOurs(
+  directory: string,
+  program = fileURLToPath(new URL("member.js", import.meta.url)),
+): Promise<Cluster> {
   const addresses = (await freePorts(members)).map((port) => `127.0.0.1:${port}`);
   const [first = ""] = addresses;
-  const program = fileURLToPath(new URL("member.js", import.meta.url));
   const processes: ChildProcess[] = [];
   const dispose = disposable(processes);
   try {

@@ -103,7 +103,9 @@ export class Scheduler implements AsyncDisposable {
       }
       case "tasks":
         return this.#takeTask(change.before, change.after);
-      default:
+      case "services":
+      case "revisions":
+      case "rollouts":
         return false;
     }
   }

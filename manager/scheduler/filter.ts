@@ -80,6 +80,11 @@ export class Filter {
     return this.#rules.some(({ has }) => has);
   }
 
+  /** Whether these tasks must be where that service is. */
+  needs(serviceName: string): boolean {
+    return this.#rules.some(({ has, name }) => has && name === serviceName);
+  }
+
   /** Counts one more task of the service on the node. */
   count(number: NodeNumber): void {
     this.counts[number] = (this.counts[number] ?? 0) + 1;

@@ -10,7 +10,7 @@ import { type Demand, demandOf } from "./demand.js";
 import { type Experience, experienceOf, slotKey } from "./failures.js";
 import { describeMiss, describeMisses, Filter, type Group } from "./filter.js";
 import { NodeIndex, type NodeNumber } from "./nodes.js";
-import { Preemption } from "./preemption.js";
+import { leaveReason, Preemption } from "./preemption.js";
 import { Ranking } from "./ranking.js";
 import type { UsageView } from "./usage.js";
 
@@ -227,12 +227,12 @@ class Run {
 
   /** Whether some tasks leave for this one; it waits for them, or as everybody does. */
   #makeRoom(task: Task, filter: Filter, only: NodeNumber | undefined, message: string): boolean {
-    const room = this.preemption?.make(filter, only);
+    const reason = leaveReason(task.serviceName, filter.demand.priority);
+    const room = this.preemption?.make(filter, reason, only);
     if (room === undefined) {
       this.#refuse([task], message);
       return false;
     }
-    const reason = `pushed out by ${task.serviceName} (priority ${filter.demand.priority})`;
     for (const { meta } of room.victims) this.placement.preempted.push({ taskId: meta.id, reason });
     this.#refuse([task], `waits for tasks of lower priority to leave ${this.#nameOf(room.node)}`);
     return true;
@@ -249,20 +249,19 @@ class Run {
 
   #compare(a: Batch, b: Batch): number {
     if (a.demand.priority !== b.demand.priority) return b.demand.priority - a.demand.priority;
-    const packed = (batch: Batch) => this.#strategyOf(batch.demand) === PlacementStrategy.BINPACK;
-    if (packed(a) && packed(b)) {
-      const bigger = this.#sizeOf(b.demand) - this.#sizeOf(a.demand);
-      if (bigger !== 0) return bigger;
-    }
+    const bigger = this.#packedSize(b.demand) - this.#packedSize(a.demand);
+    if (bigger !== 0) return bigger;
     const [first, second] = [a.tasks[0], b.tasks[0]];
     if (first === undefined || second === undefined) return 0;
     return oldestFirst(first, second);
   }
 
-  /** Of all that the cluster has, the larger share. */
-  #sizeOf({ reserved }: Demand): number {
+  /** Of all that the cluster has, the larger share; those that are spread go by age alone, after all others. */
+  #packedSize(demand: Demand): number {
+    if (this.#strategyOf(demand) !== PlacementStrategy.BINPACK) return -1;
+    const { nanoCpus, memoryBytes } = demand.reserved;
     const { cpus, memory } = this.#capacity();
-    return Math.max(reserved.nanoCpus / cpus, reserved.memoryBytes / memory);
+    return Math.max(nanoCpus / cpus, memoryBytes / memory);
   }
 
   #total: { cpus: number; memory: number } | undefined;

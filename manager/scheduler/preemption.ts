@@ -26,10 +26,19 @@ export interface Room {
   victims: readonly Task[];
 }
 
+interface Candidate extends Room {
+  /** The highest priority of the victims. */
+  highest: number;
+  /** Whether it is made by tasks that leave for this very service. */
+  own: boolean;
+}
+
 interface Tenant {
   task: Task;
   demand: Demand;
   leaves: boolean;
+  /** The reason that it leaves for, when it does. */
+  leavesFor: string | undefined;
 }
 
 export class Preemption {
@@ -45,29 +54,36 @@ export class Preemption {
   }
 
   /** Room for one more task, on that node or any, taken on the board; undefined when nobody can make it. */
-  make(filter: Filter, only: NodeNumber | undefined): Room | undefined {
+  make(filter: Filter, reason: string, only: NodeNumber | undefined): Room | undefined {
     if (this.#preemptors >= preemptorsMax) return undefined;
-    let best: (Room & { highest: number }) | undefined;
+    let best: Candidate | undefined;
     for (let node = 0; node < this.#board.index.size; node += 1) {
       if (!filter.isAllowed(node) || (only !== undefined && only !== node)) continue;
       const victims = this.#victimsOn(node, filter);
       if (victims === undefined) continue;
       const highest = Math.max(-1_001, ...victims.map(({ demand }) => demand.priority));
-      const room = { node, victims: victims.map(({ task }) => task), highest };
+      const own = victims.length === 0 && this.#tenantsOf(node).some((tenant) => tenant.leavesFor === reason);
+      const room = { node, victims: victims.map(({ task }) => task), highest, own };
       if (best === undefined || this.#isLess(room, best)) best = room;
     }
     if (best === undefined) return undefined;
     this.#preemptors += 1;
     for (const { serviceId } of best.victims) this.#budgets.set(serviceId, this.#budget(serviceId) - 1);
     const gone = new Set(best.victims.map(({ meta }) => meta.id));
-    for (const tenant of this.#tenantsOf(best.node)) if (gone.has(tenant.task.meta.id)) tenant.leaves = true;
+    for (const tenant of this.#tenantsOf(best.node))
+      if (gone.has(tenant.task.meta.id)) {
+        tenant.leaves = true;
+        tenant.leavesFor = reason;
+      }
     this.#board.take(best.node, filter.demand);
     filter.count(best.node);
     return { node: best.node, victims: best.victims };
   }
 
-  #isLess(a: Room & { highest: number }, b: Room & { highest: number }): boolean {
+  #isLess(a: Candidate, b: Candidate): boolean {
     if (a.victims.length !== b.victims.length) return a.victims.length < b.victims.length;
+    // Room that was made for others is theirs: taken from them, they would push out more.
+    if (a.own !== b.own) return a.own;
     if (a.highest !== b.highest) return a.highest < b.highest;
     const { nodes } = this.#board.index;
     return (nodes[a.node]?.meta.id ?? "") < (nodes[b.node]?.meta.id ?? "");
@@ -87,6 +103,7 @@ export class Preemption {
     for (const tenant of lower.sort(lowestFirst)) {
       const { serviceId } = tenant.task;
       const used = spent.get(serviceId) ?? 0;
+      if (filter.needs(tenant.task.serviceName)) continue;
       if (this.#budget(serviceId) <= used) continue;
       spent.set(serviceId, used + 1);
       victims.push(tenant);
@@ -130,11 +147,17 @@ export class Preemption {
       const spec = this.#input.specOf(serviceId, revision);
       if (hasEnded(task) || spec === undefined) continue;
       const demand = demandOf(spec, this.#input.portsOf(serviceId, revision));
-      tenants.push({ task, demand, leaves: !isWanted(task) || task.leave !== undefined });
+      const leavesFor = task.leave?.reason;
+      tenants.push({ task, demand, leaves: !isWanted(task) || leavesFor !== undefined, leavesFor });
     }
     this.#tenants.set(node, tenants);
     return tenants;
   }
+}
+
+/** What victims are told; it also says whose their room is. */
+export function leaveReason(serviceName: string, priority: number): string {
+  return `pushed out by ${serviceName} (priority ${priority})`;
 }
 
 /** Of the same priority, who came last goes first. */

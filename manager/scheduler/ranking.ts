@@ -4,6 +4,7 @@
 
 import { PlacementStrategy } from "../../proto/mod.js";
 import type { Board } from "./board.js";
+import type { Demand } from "./demand.js";
 import type { Filter, Group } from "./filter.js";
 import { Heap } from "./heap.js";
 import { hash, type NodeNumber } from "./nodes.js";
@@ -14,7 +15,7 @@ const taskLoad = 10_000;
 const loadMax = 2 ** 27 - 1;
 /** An affinity's weight that outweighs one task of the service on the node, when spreading. */
 const weightPerTask = 10;
-/** The same for a hundredth of the node's load, when packing: a weight of 100 is worth all of it. */
+/** In millionths of how well a node is packed: a weight of 100 is worth half of the way from worst to best. */
 const loadPerWeight = 10_000;
 /** Above any sum of weights, so that scores stay positive. */
 const scoreBase = 2 ** 23;
@@ -222,7 +223,7 @@ export class Ranking {
     const { board, filter, strategy } = this.#input;
     const weight = filter.demand.weighted.length === 0 ? 0 : this.#attraction(number);
     if (strategy === PlacementStrategy.BINPACK)
-      return scoreBase - weight * loadPerWeight - Math.round(fullness(board, number) * 1e6);
+      return scoreBase - weight * loadPerWeight - Math.round(packedWith(filter.demand, board, number) * 1e6);
     const tasks = (filter.counts[number] ?? 0) * weightPerTask - weight;
     return (scoreBase + tasks) * (loadMax + 1) + Math.min(loadMax, loadOf(board, number));
   }
@@ -252,9 +253,15 @@ export function reservedShare({ index, cpus, memory }: Board, number: NodeNumber
   return Math.max(share(cpus[number], index.cpus[number]), share(memory[number], index.memory[number]));
 }
 
-/** How full a node is for packing: over all that it has, not only what is scarcest. */
-function fullness({ index, cpus, memory }: Board, number: NodeNumber): number {
-  return (share(cpus[number], index.cpus[number]) + share(memory[number], index.memory[number])) / 2;
+/**
+ * How well a node would be packed with one more such task, from -1 to 1: the fuller the better, and better still when
+ * its cpus and its memory run out together. One without any task is opened only when no other will do.
+ */
+function packedWith({ reserved }: Demand, { index, cpus, memory, tasks }: Board, number: NodeNumber): number {
+  if ((tasks[number] ?? 0) === 0) return -1;
+  const cpuShare = share((cpus[number] ?? 0) + reserved.nanoCpus, index.cpus[number]);
+  const memoryShare = share((memory[number] ?? 0) + reserved.memoryBytes, index.memory[number]);
+  return (cpuShare + memoryShare) / 2 - Math.abs(cpuShare - memoryShare);
 }
 
 function share(used = 0, of = 0): number {

@@ -92,21 +92,21 @@ export class Usage {
   }
 
   #add({ nodeId, serviceId, reserved, claims, wanted }: Counted, sign: 1 | -1): void {
-    const use = this.node(nodeId);
-    const tasks = use.tasks + sign;
-    if (tasks === 0) this.#nodes.delete(nodeId);
-    else
-      this.#nodes.set(nodeId, {
-        nanoCpus: use.nanoCpus + sign * reserved.nanoCpus,
-        memoryBytes: use.memoryBytes + sign * reserved.memoryBytes,
-        tasks,
-        generic: changed(use.generic, Object.entries(reserved.generic), sign),
-        hostPorts: changed(
-          use.hostPorts,
-          claims.hostPorts.map((port) => [port, 1]),
-          sign,
-        ),
-      });
+    let use = this.#nodes.get(nodeId);
+    if (use === undefined) {
+      use = { ...unused };
+      this.#nodes.set(nodeId, use);
+    }
+    use.tasks += sign;
+    use.nanoCpus += sign * reserved.nanoCpus;
+    use.memoryBytes += sign * reserved.memoryBytes;
+    use.generic = changed(use.generic, Object.entries(reserved.generic), sign);
+    use.hostPorts = changed(
+      use.hostPorts,
+      claims.hostPorts.map((port) => [port, 1]),
+      sign,
+    );
+    if (use.tasks === 0) this.#nodes.delete(nodeId);
     if (!wanted) return;
     count(this.#services, serviceId, nodeId, sign);
     for (const name of claims.avoids) count(this.#avoiding, name, nodeId, sign);
