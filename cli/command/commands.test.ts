@@ -272,6 +272,40 @@ describe("events", () => {
     );
   });
 
+  it("say what led to them, of jobs and the cluster, too", async () => {
+    const base = { atMs: startMs, id: "id1", name: "web", action: "scaled" };
+    const events = [
+      { ...base, sequence: 1, kind: "service", message: "from 3 to 5", cause: "cpu 92 % of 60 %" },
+      { ...base, sequence: 2, kind: "job", action: "failed", message: "run 7", cause: "" },
+      { ...base, sequence: 3, kind: "cluster", action: "brake", name: "", message: "", cause: "2 of 3 nodes lost" },
+    ];
+    const told = async (...words: string[]) =>
+      (
+        await line(["events", ...words], { watchEvents: (_, signal) => thenWait(events, signal) }, (io) => {
+          const out = io.out.bind(io);
+          io.out = (chunk) => {
+            out(chunk);
+            if (io.stdout.includes("brake")) setImmediate(() => io.stop());
+          };
+        })
+      ).out;
+    expect(await told()).toBe(
+      "2023-11-14T22:13:20.000Z service scaled id1 (name=web) from 3 to 5 (cause: cpu 92 % of 60 %)\n" +
+        "2023-11-14T22:13:20.000Z job failed id1 (name=web) run 7\n" +
+        "2023-11-14T22:13:20.000Z cluster brake id1 (cause: 2 of 3 nodes lost)\n",
+    );
+    const some = await told("--json", "-f", "kind=job", "-f", "kind=cluster");
+    expect(
+      some
+        .trimEnd()
+        .split("\n")
+        .map((text) => JSON.parse(text) as unknown),
+    ).toMatchObject([
+      { kind: "job", message: "run 7", cause: "" },
+      { kind: "cluster", cause: "2 of 3 nodes lost" },
+    ]);
+  });
+
   it("end at once when no manager is there", async () => {
     const { exit, err } = await line(["events"], {}, (io) => {
       io.env = { FLOTILLA_HOST: "127.0.0.1:1" };

@@ -92,13 +92,13 @@ describe("task why", () => {
     const { exit, out, fake } = await line(["task", "why", "web.3"], { explainTask: () => explained });
     expect(exit).toBe(0);
     expect(fake.asked[0]?.request).toMatchObject({ task: "web.3" });
-    expect(out.replaceAll(/\d+ (years|months) ago/g, "AGO")).toBe(
+    expect(out.replaceAll(/\d+ (years|months) ago/g, "AGO").replace(/WHEN +/, "WHEN ")).toBe(
       `web.3 (${waiting.meta?.id}, no node)
 it waits for a node: 2 nodes: 2 short of memory
 
-WHEN                             WHAT
-2023-11-14T22:13:20.000Z   AGO   made: scaled to 3
-2023-11-14T22:13:21.000Z   AGO   no node fits
+WHEN WHAT
+2023-11-14T22:13:20.000Z (AGO)   made: scaled to 3
+2023-11-14T22:13:21.000Z (AGO)   no node fits
 
 NODE   FITS   REASON
 h1     no     short of memory: 412 MiB free, 1 GiB asked for

@@ -14,6 +14,24 @@ import { type Draft, type Given, type ServiceFlag, many, one, removeFrom } from 
 
 const group = "How many, and when:";
 
+function cronMode(schedule: string) {
+  return {
+    $case: "cron" as const,
+    value: {
+      schedule,
+      timeZone: "",
+      concurrency: ConcurrencyPolicy.UNSPECIFIED,
+      keepSucceeded: undefined,
+      keepFailed: undefined,
+      startDeadlineMs: undefined,
+      suspended: false,
+      completions: undefined,
+      maxConcurrent: undefined,
+    },
+  };
+}
+
+/** What --cron stands for needs no --mode, and may have it. */
 const modes = {
   replicated: () => ({ $case: "replicated" as const, value: { replicas: 1 } }),
   global: () => ({ $case: "global" as const, value: {} }),
@@ -22,6 +40,7 @@ const modes = {
     value: { completions: undefined, maxConcurrent: undefined },
   }),
   "global-job": () => ({ $case: "globalJob" as const, value: {} }),
+  cron: () => cronMode(""),
 } satisfies Record<string, () => Draft["mode"]>;
 
 const concurrencies = {
@@ -99,24 +118,10 @@ function setCron(given: Given, schedule: string): void {
     flags.report({
       field: "--cron",
       value: schedule,
-      rule: `contradicts --mode ${modeWord(spec.mode)}: a schedule begins runs of a replicated job`,
-      fix: "leave --mode out",
+      rule: `contradicts --mode ${modeWord(spec.mode)}: a schedule begins runs of replicated jobs`,
+      fix: "leave --mode out, or write --mode cron",
     });
-  else if (given.command === "create")
-    spec.mode = {
-      $case: "cron",
-      value: {
-        schedule,
-        timeZone: "",
-        concurrency: ConcurrencyPolicy.UNSPECIFIED,
-        keepSucceeded: undefined,
-        keepFailed: undefined,
-        startDeadlineMs: undefined,
-        suspended: false,
-        completions: undefined,
-        maxConcurrent: undefined,
-      },
-    };
+  else if (given.command === "create") spec.mode = cronMode(schedule);
   else if (checkMode)
     refuse(given, "cron", "cron services", "make a new service: one cannot become another mode later");
 }
@@ -167,7 +172,15 @@ export const modeFlags: readonly ServiceFlag[] = [
     on: "create",
     apply({ spec, flags }) {
       const mode = flags.get("mode", as.oneOf<() => Draft["mode"]>(modes));
-      if (mode !== undefined) spec.mode = mode();
+      if (mode === undefined) return;
+      spec.mode = mode();
+      if (spec.mode.$case === "cron" && !flags.has("cron"))
+        flags.report({
+          field: "--cron",
+          value: "",
+          rule: "is needed: mode cron begins runs by a schedule",
+          fix: "write for example --cron '30 6 * * *'",
+        });
     },
   },
   inMode(
@@ -265,7 +278,7 @@ export const modeFlags: readonly ServiceFlag[] = [
     {
       long: "autoscale",
       value: "BOUNDS",
-      help: "min=2,max=10,cpu=60,memory=80,requests=100,up-cool-down=15s,down-cool-down=5m",
+      help: "min=2,max=10,cpu=60: bounds, then cpu %, memory %, requests, up-cool-down, down-cool-down",
     },
     autoscale,
     setAutoscale,

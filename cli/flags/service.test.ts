@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import {
+  ConcurrencyPolicy,
   PlacementStrategy,
+  PublishMode,
   FailureAction,
   MountType,
   PullPolicy,
@@ -258,6 +260,193 @@ describe("flags of service update", () => {
       intervalMs: 2000,
     });
     expect(apply("update", { "health-cmd": "" }, before).spec.task.container.healthcheck).toBeUndefined();
+  });
+});
+
+describe("modes", () => {
+  const modeOf = (given: Record<string, string | string[]>) => {
+    const { spec, check } = apply("create", given);
+    return { mode: spec.mode, wrong: violations(check) };
+  };
+
+  it("take Docker's flags and this one's own", () => {
+    expect(modeOf({ mode: "global" })).toMatchObject({ mode: { $case: "global" }, wrong: [] });
+    expect(modeOf({ mode: "global-job" })).toMatchObject({ mode: { $case: "globalJob" }, wrong: [] });
+    for (const total of ["replicas", "completions"])
+      expect(modeOf({ mode: "replicated-job", [total]: "9", "max-concurrent": "3" })).toMatchObject({
+        mode: { $case: "replicatedJob", value: { completions: 9, maxConcurrent: 3 } },
+        wrong: [],
+      });
+    expect(
+      modeOf({
+        cron: "*/5 * * * *",
+        "cron-time-zone": "Europe/Paris",
+        "cron-concurrency": "replace",
+        "cron-keep-succeeded": "0",
+        "cron-keep-failed": "9",
+        "cron-start-deadline": "2m",
+        "cron-suspended": "true",
+        replicas: "2",
+      }),
+    ).toMatchObject({
+      mode: {
+        $case: "cron",
+        value: {
+          schedule: "*/5 * * * *",
+          timeZone: "Europe/Paris",
+          concurrency: ConcurrencyPolicy.REPLACE,
+          keepSucceeded: 0,
+          keepFailed: 9,
+          startDeadlineMs: 120_000,
+          suspended: true,
+          completions: 2,
+        },
+      },
+      wrong: [],
+    });
+    for (const mode of ["replicated-job", "cron"])
+      expect(modeOf({ mode, cron: "@daily" })).toMatchObject({
+        mode: { $case: "cron", value: { schedule: "@daily" } },
+        wrong: [],
+      });
+  });
+
+  it("refuse what another mode has", () => {
+    expect(modeOf({ mode: "global", replicas: "3" }).wrong).toEqual([
+      "--replicas is of services with a number of tasks, and the service is global",
+    ]);
+    expect(modeOf({ mode: "global", cron: "@daily" }).wrong).toEqual([
+      "--cron contradicts --mode global: a schedule begins runs of replicated jobs",
+    ]);
+    expect(modeOf({ mode: "cron" }).wrong).toEqual(["--cron is needed: mode cron begins runs by a schedule"]);
+    expect(modeOf({ mode: "swarm" }).wrong).toEqual([
+      "--mode must be one of replicated, global, replicated-job, global-job, cron",
+    ]);
+    expect(modeOf({ mode: "replicated-job", replicas: "2", completions: "2" }).wrong).toEqual([
+      "--replicas says for a job the same as --completions",
+    ]);
+    expect(modeOf({ "cron-keep-failed": "1", "max-concurrent": "2" }).wrong).toEqual([
+      "--max-concurrent is of replicated jobs and cron services, and the service is replicated",
+      "--cron-keep-failed is of cron services, and the service is replicated",
+    ]);
+  });
+
+  it("stay in an update, whose flags change their parts", () => {
+    const nightly = apply("create", { name: "n", cron: "@daily", "cron-suspended": "true" }).spec;
+    const { spec, check } = apply(
+      "update",
+      { cron: "@hourly", "no-cron-suspended": "true", completions: "4" },
+      nightly,
+    );
+    expect(violations(check)).toEqual([]);
+    expect(spec.mode).toMatchObject({
+      $case: "cron",
+      value: { schedule: "@hourly", suspended: false, completions: 4 },
+    });
+    const web = apply("create", { name: "web" }).spec;
+    expect(violations(apply("update", { cron: "@daily" }, web).check)).toEqual([
+      "--cron is of cron services, and the service is replicated",
+    ]);
+  });
+});
+
+describe("scaling, order and placement", () => {
+  it("go to their places", () => {
+    const { spec, check } = apply("create", {
+      autoscale: "min=2,max=10,cpu=60",
+      "depends-on": ["db", "db", "cache"],
+      "stop-after-disconnect": "5m",
+      "placement-pref": ["spread=node.labels.zone", "spread=node.labels.rack"],
+      affinity: "node.labels.disk==ssd,weight=10",
+      "anti-affinity": ["service==web", "service==db,required"],
+      "placement-strategy": "binpack",
+      priority: "-5",
+      "generic-resource": ["gpu=2", "fpga=1"],
+      publish: "published=8080,target=80,mode=host",
+      mount: "src=data,dst=/data,volume-driver=nfs",
+      "update-max-surge": "2",
+      "update-max-unavailable": "0",
+      "rollback-max-surge": "1",
+    });
+    expect(violations(check)).toEqual([]);
+    expect(spec).toMatchObject({
+      // Nobody said how many: it begins within the bounds.
+      mode: { $case: "replicated", value: { replicas: 2 } },
+      autoscale: { min: 2, max: 10, cpuPercent: 60, memoryPercent: undefined, upCoolDownMs: undefined },
+      dependsOn: ["db", "cache"],
+      stopAfterDisconnectMs: 300_000,
+      ports: [{ publishedPort: 8080, mode: PublishMode.HOST }],
+      update: { maxSurge: 2, maxUnavailable: 0 },
+      rollback: { maxSurge: 1 },
+    });
+    expect(spec.task.placement).toMatchObject({
+      preferences: ["spread=node.labels.zone", "spread=node.labels.rack"],
+      strategy: PlacementStrategy.BINPACK,
+      affinities: [
+        { expression: "node.labels.disk==ssd", weight: 10, required: false },
+        { expression: "service==web", weight: -50, required: false },
+        { expression: "service!=db", weight: 0, required: true },
+      ],
+    });
+    expect(spec.task.priority).toBe(-5);
+    expect(spec.task.reservations.generic).toEqual({ gpu: 2, fpga: 1 });
+    expect(spec.task.container.mounts).toMatchObject([{ volumeDriver: "nfs" }]);
+  });
+
+  it("are added to, taken away and undone by updates", () => {
+    const from = apply("create", {
+      autoscale: "min=2,max=10,cpu=60",
+      replicas: "4",
+      "depends-on": "db",
+      "stop-after-disconnect": "5m",
+      "placement-pref": "spread=node.labels.zone",
+      affinity: "node.labels.disk==ssd,weight=10",
+      "anti-affinity": ["service==web", "service==db,required"],
+      "generic-resource": "gpu=2",
+    }).spec;
+    const { spec, notes, check } = apply(
+      "update",
+      {
+        autoscale: "min=6,max=20",
+        "depends-on-rm": ["db", "nobody"],
+        "depends-on-add": "cache",
+        "no-stop-after-disconnect": "true",
+        "placement-pref-rm": "spread = node.labels.zone",
+        "placement-pref-add": "spread=node.labels.rack",
+        "affinity-add": "node.labels.disk == ssd,weight=99",
+        "anti-affinity-rm": ["service==web", "service==db"],
+        "placement-strategy": "default",
+        "generic-resource-rm": "gpu",
+        "generic-resource-add": "fpga=1",
+      },
+      from,
+    );
+    expect(violations(check)).toEqual([]);
+    expect(notes).toEqual([
+      "replicas: 4 is outside of --autoscale; 6 from now on",
+      "--depends-on-rm nobody: there was none",
+    ]);
+    expect(spec).toMatchObject({
+      mode: { value: { replicas: 6 } },
+      autoscale: { min: 6, max: 20, cpuPercent: 60 },
+      dependsOn: ["cache"],
+      stopAfterDisconnectMs: undefined,
+    });
+    expect(spec.task.placement).toMatchObject({
+      preferences: ["spread=node.labels.rack"],
+      affinities: [{ expression: "node.labels.disk==ssd", weight: 99 }],
+      strategy: PlacementStrategy.UNSPECIFIED,
+    });
+    expect(spec.task.placement.affinities).toHaveLength(1);
+    expect(spec.task.reservations.generic).toEqual({ fpga: 1 });
+    expect(apply("update", { "no-autoscale": "true" }, from).spec.autoscale).toBeUndefined();
+    const anew = apply("update", { "no-autoscale": "true", autoscale: "min=1,max=3,memory=70" }, from).spec.autoscale;
+    expect(anew).toMatchObject({ min: 1, max: 3, cpuPercent: undefined, memoryPercent: 70 });
+  });
+
+  it("say which bound is missing", () => {
+    expect(violations(apply("create", { autoscale: "max=3,cpu=60" }).check)).toEqual(["--autoscale must say min"]);
+    expect(violations(apply("create", { autoscale: "min=3" }).check)).toEqual(["--autoscale must say max"]);
   });
 });
 

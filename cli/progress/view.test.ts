@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { ContainerPhase, RolloutState, SlotVerdict, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { rollout, startMs, state, task } from "../../test/kit/cli/states.js";
+import {
+  ContainerPhase,
+  type JobRun,
+  JobState,
+  RolloutState,
+  SlotVerdict,
+  TaskState,
+} from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { job, rollout, run, startMs, state, task } from "../../test/kit/cli/states.js";
 import { type Aim, endingOf, failures, progressOf, stuckSlots } from "./view.js";
 
 const created: Aim = { revision: 1, rolloutId: "", isRollback: false };
@@ -60,6 +67,103 @@ describe("progress", () => {
     );
     expect(view.slots.map((slot) => slot.state)).toEqual(["backing off", "running, not ready"]);
     expect(view.done).toBe(0);
+  });
+});
+
+describe("progress of slots with gaps", () => {
+  it("takes the slots that there are", () => {
+    const view = progressOf(
+      state({
+        replicas: 3,
+        tasks: [task({ slot: 2 }), task({ slot: 5 }), task({ slot: 9, desired: TaskState.REMOVE })],
+      }),
+    );
+    expect(view.slots.map(({ slot, done }) => [slot, done])).toEqual([
+      [2, true],
+      [5, true],
+      [9, false],
+    ]);
+    expect([view.done, view.total]).toEqual([2, 3]);
+  });
+
+  it("names the nodes of global services, also before a task is placed", () => {
+    const mode = { $case: "global" as const, value: {} };
+    const view = progressOf(
+      state({
+        mode,
+        replicas: 2,
+        tasks: [
+          task({ slot: 4, only: "h1" }),
+          task({ slot: 7, only: "h2", node: "", state: TaskState.PENDING, placement: "h2: short of memory" }),
+        ],
+      }),
+    );
+    expect(view.slots).toMatchObject([
+      { slot: 4, label: "h1", done: true },
+      { slot: 7, label: "h2", unplaced: true, error: "h2: short of memory" },
+    ]);
+  });
+});
+
+describe("progress of a job", () => {
+  const tasks = [
+    task({ slot: 1, run: 3, state: TaskState.COMPLETE, desired: TaskState.SHUTDOWN }),
+    task({ slot: 2, run: 3, id: "again" }),
+    task({ slot: 2, run: 3, id: "failed", state: TaskState.FAILED, createdAtMs: startMs - 1 }),
+    task({ slot: 1, run: 2, id: "earlier", state: TaskState.FAILED }),
+  ];
+  const running = state({
+    mode: job,
+    tasks,
+    job: { runs: [run(2, { state: JobState.FAILED }), run(3, { total: 3, completed: 1 })], lastRun: 3 },
+  });
+
+  it("is that of its run: what completed, what runs, what is to come", () => {
+    const view = progressOf(running, created);
+    expect(view.slots.map(({ slot, state, done }) => [slot, state, done])).toEqual([
+      [1, "complete", true],
+      [2, "running", false],
+      [3, "to come", false],
+    ]);
+    expect([view.done, view.total, view.job?.run?.number]).toEqual([1, 3, 3]);
+    expect(failures(running, view).map(({ meta }) => meta?.id)).toEqual(["failed"]);
+  });
+
+  it("ends with its run, and only with the one that is waited for", () => {
+    const ending = (parts: Partial<JobRun>, aim: Aim = created) =>
+      endingOf(state({ mode: job, job: { runs: [run(1, { ...parts, message: "why" })], lastRun: 1 } }), aim).ending;
+    expect(ending({})).toBeUndefined();
+    expect(ending({ state: JobState.SUCCEEDED })).toEqual({ outcome: "converged" });
+    expect(ending({ state: JobState.FAILED })).toEqual({ outcome: "failed", run: 1, reason: "why" });
+    expect(ending({ state: JobState.SKIPPED })).toEqual({ outcome: "failed", run: 1, reason: "it was skipped: why" });
+    expect(ending({ state: JobState.REPLACED })).toMatchObject({ outcome: "superseded" });
+    // A run of the revision before says nothing about the one that is to come.
+    expect(ending({ state: JobState.FAILED }, { ...updated, rolloutId: "" })).toBeUndefined();
+  });
+
+  it("of a run that was asked for waits for that one, and notices when it has been forgotten", () => {
+    const byHand: Aim = { ...created, run: { requestId: "mine", version: 41 } };
+    const ending = (parts: Parameters<typeof state>[0]) => endingOf(state({ mode: job, ...parts }), byHand).ending;
+    const other = run(1, { state: JobState.SUCCEEDED, requestId: "other" });
+    expect(ending({ job: { runs: [other], requested: ["mine"], lastRun: 1 } })).toBeUndefined();
+    expect(ending({ job: { runs: [other, run(2, { state: JobState.SUCCEEDED, requestId: "mine" })] } })).toEqual({
+      outcome: "converged",
+    });
+    expect(ending({ job: { runs: [other], lastRun: 2 } })).toMatchObject({ outcome: "superseded" });
+    // A manager that has not seen the request yet.
+    const early = endingOf(state({ mode: job, job: { runs: [other] } }), {
+      ...byHand,
+      run: { requestId: "mine", version: 42 },
+    });
+    expect(early).toEqual({});
+  });
+
+  it("is not stuck while a task runs: it will end and make room", () => {
+    const waiting = task({ slot: 3, run: 3, node: "", state: TaskState.PENDING, placement: "no room" });
+    const busy = { ...running, tasks: [...tasks, waiting] };
+    expect(stuckSlots(busy, progressOf(busy, created))).toEqual([]);
+    const alone = { ...running, tasks: [waiting] };
+    expect(stuckSlots(alone, progressOf(alone, created))).toMatchObject([{ slot: 3 }]);
   });
 });
 

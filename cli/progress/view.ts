@@ -11,7 +11,7 @@ import {
   type Task,
   TaskState,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { isGlobal, isJob, newestRun } from "../screen/job.js";
+import { completionsOf, isGlobal, isJob, newestRun } from "../screen/job.js";
 import { isOver, orderTasks, shortId, stateOf } from "../screen/task.js";
 import { taskState } from "../screen/words.js";
 
@@ -120,15 +120,12 @@ export function runOf({ service }: ServiceState, aim?: Aim): JobRun | undefined 
 }
 
 function jobProgress(state: ServiceState, run: JobRun | undefined): ProgressView {
-  const { service, tasks, replicasDesired } = state;
-  const mode = service?.spec?.mode;
+  const { service, tasks } = state;
   const perNode = isGlobal(service?.spec);
   const bySlot = new Map<number, Task[]>();
   for (const task of orderTasks(tasks.filter((task) => run !== undefined && task.run === run.number)))
     bySlot.set(task.slot, [...(bySlot.get(task.slot) ?? []), task]);
-  const asked =
-    mode?.$case === "replicatedJob" || mode?.$case === "cron" ? (mode.value.completions ?? 1) : replicasDesired;
-  const total = run?.total ?? asked;
+  const total = run?.total ?? completionsOf(state);
   const numbers = perNode
     ? [...bySlot.keys()].sort((a, b) => a - b)
     : Array.from({ length: total }, (_, index) => index + 1);

@@ -6,7 +6,7 @@ import { ContainerPhase, RolloutState, TaskState } from "../../proto/gen/flotill
 import { FakeClock, settle } from "../../test/kit/clock.js";
 import type { ControlApi } from "../client/mod.js";
 import { FakeIo } from "../../test/kit/cli/io.js";
-import { rollout, state, task, webId } from "../../test/kit/cli/states.js";
+import { job, rollout, run, state, task, webId } from "../../test/kit/cli/states.js";
 import { screenFor } from "./screens.js";
 import { type Result, type WatchOptions, watchService } from "./watch.js";
 
@@ -312,5 +312,21 @@ describe("failing tasks while waiting", () => {
     expect(watch.io.stderr.match(/more tasks fail/g)).toHaveLength(1);
     watch.io.stop();
     await watch.done;
+  });
+
+  it("says what a service waits for, and how far a job is; long work is not idle", async () => {
+    const watch = begin({ limits: { idleMs: 60_000 } });
+    await watch.push({ replicas: 1, mode: job, waitingFor: "waits for db\u001b[2J" });
+    expect(watch.io.stderr).toContain("web: waits for db\n");
+    await watch.push({ mode: job, tasks: [task({ slot: 1, run: 1 })], job: { runs: [run(1)] } });
+    await watch.clock.advance(600_000);
+    expect(watch.result).toBeUndefined();
+    await watch.push({ mode: job, job: { runs: [run(1)] } });
+    await watch.clock.advance(61_000);
+    await watch.done;
+    expect(watch.result).toMatchObject({
+      outcome: "timeout",
+      reason: expect.stringContaining("no more tasks completed") as string,
+    });
   });
 });

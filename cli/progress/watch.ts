@@ -207,8 +207,7 @@ class Watch {
       screen.say(`going back: ${goingBack}`);
     }
     const { waitingFor = "" } = state.service ?? {};
-    if (waitingFor !== "" && waitingFor !== this.#waitingFor)
-      screen.say(`${this.#options.name} has no tasks yet: ${plain(waitingFor)}`);
+    if (waitingFor !== "" && waitingFor !== this.#waitingFor) screen.say(`${this.#options.name}: ${plain(waitingFor)}`);
     this.#waitingFor = waitingFor;
     this.#measure(view);
     if (ending?.outcome !== "removed")
@@ -284,7 +283,7 @@ class Watch {
   }
 
   #waits(): string {
-    return this.#waitingFor === "" ? "" : `; it has no tasks yet: ${this.#waitingFor}`;
+    return this.#waitingFor === "" ? "" : `; ${this.#waitingFor}`;
   }
 
   #showFailures(state: ServiceState, view: ProgressView, aim: Aim, first: boolean): void {

@@ -21,12 +21,11 @@ export function explainText(explained: ExplainTaskResponse, nowMs: number): stri
     `${plain(task === undefined ? "" : taskName(task))} (${id}${task !== undefined && task.run > 0 ? `, run ${task.run}` : ""}, ${plain(where)})\n${plain(summary)}\n`,
   ];
   if (steps.length > 0) {
-    const rows = steps.map(({ atMs, text }) => ({ at: iso(atMs), ago: ago(atMs, nowMs), text }));
+    const rows = steps.map(({ atMs, text }) => ({ at: `${iso(atMs)} (${ago(atMs, nowMs)})`, text }));
     parts.push(
       renderTable(
         [
           { key: "At", header: "WHEN", get: (row) => row.at },
-          { key: "Ago", header: "", get: (row) => row.ago },
           { key: "Text", header: "WHAT", get: (row) => row.text },
         ],
         rows,

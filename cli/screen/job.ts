@@ -1,6 +1,6 @@
 // Jobs and what a schedule begins: their runs in words.
 
-import { nextDue } from "../../deploy/spec/cron.js";
+import { nextDue } from "../../deploy/spec/mod.js";
 import type { ServiceState } from "../../proto/gen/flotilla/control/v1/control.js";
 import { type JobRun, JobState, type Service, type ServiceSpec } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { ago, humanDuration, iso } from "./time.js";
@@ -46,6 +46,12 @@ export function scheduleWords(state: Pick<ServiceState, "service">, nowMs: numbe
   return next === 0 ? "never due" : `next ${dueTime(next, nowMs)}`;
 }
 
+/** Tasks that a run has to complete; of a global job as many as there are to be now. */
+export function completionsOf({ service, replicasDesired }: ServiceState): number {
+  const mode = service?.spec?.mode;
+  return mode?.$case === "replicatedJob" || mode?.$case === "cron" ? (mode.value.completions ?? 1) : replicasDesired;
+}
+
 /** In `service ls`: "2/3 done", "failed, 2/3 done", "1/1 done, next 12:00:05Z". */
 export function runsWords(state: ServiceState, nowMs: number): string {
   const run = newestRun(state.service);
@@ -53,7 +59,7 @@ export function runsWords(state: ServiceState, nowMs: number): string {
   if (run !== undefined) {
     if (run.state !== JobState.RUNNING && run.state !== JobState.SUCCEEDED) parts.push(jobState(run.state));
     if (run.state !== JobState.SKIPPED) parts.push(`${run.completed}/${run.total} done`);
-  } else if (state.service?.spec?.mode?.$case !== "cron") parts.push(`0/${state.replicasDesired} done`);
+  } else if (state.service?.spec?.mode?.$case !== "cron") parts.push(`0/${completionsOf(state)} done`);
   if (state.service?.spec?.mode?.$case === "cron") parts.push(scheduleWords(state, nowMs));
   return parts.join(", ");
 }

@@ -1,6 +1,18 @@
 import { describe, expect, it } from "vitest";
-import { ContainerHealth, ContainerPhase, NodeRole, TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { node, rollout, startMs, state, task } from "../../test/kit/cli/states.js";
+import {
+  AutoscaleSpec,
+  AutoscaleStatus,
+  ContainerHealth,
+  ContainerPhase,
+  type JobRun,
+  JobState,
+  JobStatus,
+  NodeRole,
+  TaskSpec,
+  TaskState,
+  UpdateConfig,
+} from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { cron, job, node, rollout, run, startMs, state, task } from "../../test/kit/cli/states.js";
 import { statusText } from "../command/rollout.js";
 import { UsageError } from "../exit.js";
 import { inspectJson, nodeJson, serviceJson, taskJson } from "./json.js";
@@ -182,6 +194,128 @@ describe("services and nodes", () => {
     expect(text).toContain("Rollout:  1 → 2: running (2 of 3)\n");
     expect(text).toContain("  2  About a minute ago  nginx:2  updated\n");
     expect(text).not.toContain("Env:");
+  });
+
+  it("show what is particular to a mode", () => {
+    const nowMs = Date.UTC(2026, 0, 31, 11, 30);
+    const row = (parts: Parameters<typeof state>[0]) => {
+      const columns = serviceColumns({ trunc: true, nowMs });
+      return ["Mode", "Replicas"].map((key) => columns.find((column) => column.key === key)?.get(state(parts)));
+    };
+    const tasks = [task({ slot: 1 }), task({ slot: 2 })];
+    expect(row({ mode: { $case: "global", value: {} }, tasks })).toEqual(["global", "2/2"]);
+    expect(row({ mode: job })).toEqual(["replicated-job", "0/2 done"]);
+    const runs = (...some: JobRun[]) => ({ runs: some, lastRun: some.length });
+    expect(row({ mode: job, job: runs(run(1, { completed: 1 })) })).toEqual(["replicated-job", "1/2 done"]);
+    const failed = run(1, { state: JobState.FAILED, completed: 1 });
+    expect(row({ mode: job, job: runs(failed) })).toEqual(["replicated-job", "failed, 1/2 done"]);
+    expect(row({ mode: cron("0 12 * * *") })).toEqual(["cron", "next 12:00:00Z"]);
+    const skipped = run(2, { state: JobState.SKIPPED });
+    expect(row({ mode: cron("0 11 * * *"), job: runs(failed, skipped) })).toEqual([
+      "cron",
+      "skipped, next 2026-02-01T11:00:00Z",
+    ]);
+    expect(row({ mode: cron("@daily", { suspended: true }) })).toEqual(["cron", "suspended"]);
+    expect(row({ waitingFor: "waits for db" })).toEqual(["replicated", "0/2 (waits)"]);
+  });
+
+  it("show all that a spec has, for people and for programs", () => {
+    const whole = state({
+      mode: cron("0 12 * * *", { timeZone: "Europe/Paris", concurrency: 3, completions: 4, keepFailed: 9 }),
+    });
+    const { service } = whole;
+    if (service?.spec?.task === undefined) throw new Error("the test's state has a spec");
+    const { spec } = service;
+    spec.dependsOn = ["db"];
+    spec.stopAfterDisconnectMs = 300_000;
+    spec.autoscale = AutoscaleSpec.fromPartial({
+      min: 2,
+      max: 10,
+      cpuPercent: 60,
+      requestsPerReplica: 100,
+      upCoolDownMs: 15_000,
+    });
+    spec.update = UpdateConfig.fromPartial({ maxSurge: 2, maxUnavailable: 0 });
+    spec.task = TaskSpec.fromPartial({
+      ...spec.task,
+      priority: 7,
+      reservations: { nanoCpus: 1e9, generic: { gpu: 2 } },
+      placement: {
+        preferences: ["spread=node.labels.zone"],
+        strategy: 2,
+        affinities: [
+          { expression: "service==db", weight: 10 },
+          { expression: "service==web", weight: -50 },
+          { expression: "node.hostname!=h1", required: true },
+        ],
+      },
+      container: { image: "i", mounts: [{ type: 2, source: "data", target: "/d", volumeDriver: "nfs" }] },
+    });
+    service.job = JobStatus.fromPartial({
+      lastRun: 12,
+      runs: [
+        run(11, { state: JobState.SUCCEEDED, completed: 2, endedAtMs: startMs + 60_000 }),
+        run(12, { message: "late\u001b[2J" }),
+      ],
+    });
+    service.autoscale = AutoscaleStatus.fromPartial({ message: "from 3 to 5: cpu 92 % of 60 %" });
+    const pretty = servicePretty(whole, startMs + 120_000);
+    for (const text of [
+      /^Mode: +cron$/m,
+      /^Schedule: +0 12 \* \* \* \(Europe\/Paris\), replace while a run goes on, keeps 9 that failed$/m,
+      /^Completions: +4$/m,
+      /^Depends on: +db$/m,
+      /^Autoscale: +2 to 10 replicas by cpu 60 %, 100 requests\/s each; up after 15s$/m,
+      /^Autoscaled: +from 3 to 5: cpu 92 % of 60 %$/m,
+      /^Affinities: +service==db \(weight 10\), rather not service==web \(weight 50\), node\.hostname!=h1 \(required\)$/m,
+      /^Strategy: +binpack$/m,
+      /^Priority: +7$/m,
+      /^Reserved: +1 cores, gpu=2$/m,
+      /^Mounts: +volume data→\/d \(driver nfs\)$/m,
+      /^Without managers: +tasks stop after 5m and are replaced only then$/m,
+      /^Update: +max surge 2, max unavailable 0$/m,
+      /^Runs:\n {2}12 {2}running 2 minutes ago +0\/2 done {2}revision 1 {2}late\n/m,
+      /^ {2}11 {2}succeeded About a minute ago \(took about a minute\) {2}2\/2 done {2}revision 1$/m,
+    ])
+      expect(pretty).toMatch(text);
+    expect(inspectJson(whole, Date.UTC(2026, 0, 31, 11, 30))).toMatchObject({
+      mode: "cron",
+      nextRunAt: "2026-02-01T11:00:00.000Z",
+      job: {
+        lastRun: 12,
+        requested: 0,
+        runs: [{ number: 11, state: "succeeded", endedAt: "2023-11-14T22:14:20.000Z" }, { number: 12 }],
+      },
+      autoscale: { message: "from 3 to 5: cpu 92 % of 60 %", scaledUpAt: null },
+      spec: {
+        mode: "cron",
+        replicas: null,
+        completions: 4,
+        cron: {
+          schedule: "0 12 * * *",
+          timeZone: "Europe/Paris",
+          concurrency: "replace",
+          keepFailed: 9,
+          suspended: false,
+        },
+        dependsOn: ["db"],
+        stopAfterDisconnectMs: 300_000,
+        autoscale: { min: 2, max: 10, cpuPercent: 60, memoryPercent: null, requestsPerReplica: 100 },
+        priority: 7,
+        reservations: { generic: { gpu: 2 } },
+        placement: {
+          preferences: ["spread=node.labels.zone"],
+          strategy: "binpack",
+          affinities: [
+            { expression: "service==db", weight: 10, required: false },
+            { weight: -50 },
+            { expression: "node.hostname!=h1", weight: null, required: true },
+          ],
+        },
+        container: { mounts: [{ volumeDriver: "nfs" }] },
+        update: { maxSurge: 2, maxUnavailable: 0 },
+      },
+    });
   });
 
   it("have stable names in JSON, units included, and words for enums", () => {

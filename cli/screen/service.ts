@@ -58,7 +58,7 @@ function replicasWords(state: ServiceState, nowMs: number): string {
   const perNode = service?.spec?.task?.placement?.maxReplicasPerNode ?? 0;
   const notes = [
     ...(service?.removing === true ? ["removing"] : []),
-    ...((service?.waitingFor ?? "") === "" ? [] : ["waits for others"]),
+    ...((service?.waitingFor ?? "") === "" ? [] : ["waits"]),
     ...(perNode > 0 ? [`max ${perNode} per node`] : []),
   ];
   const counts = isJob(service?.spec) ? runsWords(state, nowMs) : `${replicasRunning}/${replicasDesired}`;
@@ -166,7 +166,7 @@ export function servicePretty(state: ServiceState, nowMs: number): string {
     [isJob(spec) ? "Job" : "Replicas", replicasWords(state, nowMs)],
     ["Completions", completionsWords(spec?.mode)],
     ["Schedule", cronWords(spec?.mode)],
-    ["Waiting for", service?.waitingFor ?? ""],
+    ["Not begun", service?.waitingFor ?? ""],
     ["Depends on", (spec?.dependsOn ?? []).join(", ")],
     ["Autoscale", autoscaleWords(spec?.autoscale)],
     ["Autoscaled", service?.autoscale?.message ?? ""],

@@ -1,6 +1,5 @@
 // Wire enums as words: one table each, for tables, JSON and progress alike.
 
-import { modeWords } from "../../deploy/spec/words.js";
 import {
   ConcurrencyPolicy,
   ContainerHealth,
@@ -57,6 +56,15 @@ export const publishMode = names(PublishMode);
 export function modeWord(mode: ServiceSpec["mode"]): string {
   return modeWords[mode?.$case ?? "replicated"];
 }
+const modeWords = {
+  replicated: "replicated",
+  global: "global",
+  replicatedJob: "replicated-job",
+  globalJob: "global-job",
+  cron: "cron",
+} as const;
+/** In the order in which they are offered. */
+export const allModes: readonly string[] = Object.values(modeWords);
 
 /** "running" → "Running". */
 export function capital(word: string): string {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ClusterError } from "../../../lib/errors.js";
 import { BackupPart } from "../../../proto/gen/flotilla/control/v1/control.js";
-import { type ClusterSettings, PlacementStrategy } from "../../../proto/gen/flotilla/objects/v1/objects.js";
+import { PlacementStrategy } from "../../../proto/gen/flotilla/objects/v1/objects.js";
 import { StoreChunk } from "../../../proto/gen/flotilla/raft/v1/raft.js";
 import { lockDataDir } from "../../../manager/consensus/lock.js";
 import { FakeIo } from "../../../test/kit/cli/io.js";
@@ -261,7 +261,7 @@ describe("cluster update", () => {
     const update = async (...words: string[]) =>
       await line(["cluster", "update", ...words], {
         updateCluster: ({ preemption }) =>
-          cluster({ settings: { strategy: 2, preemption: preemption ?? false, rebalanceMoves: 0 } as ClusterSettings }),
+          cluster({ settings: { strategy: 2, preemption: preemption ?? false, rebalanceMoves: 0 } }),
       });
     const { exit, out, fake } = await update(
       "--placement-strategy",

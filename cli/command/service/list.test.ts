@@ -7,7 +7,7 @@ import { NodeAvailability, TaskState } from "../../../proto/gen/flotilla/objects
 import { type FakeIo } from "../../../test/kit/cli/io.js";
 import { line, two } from "../../../test/kit/cli/line.js";
 import { type Answers, thenWait } from "../../../test/kit/cli/server.js";
-import { node, startMs, state, task } from "../../../test/kit/cli/states.js";
+import { cron, job, node, startMs, state, task } from "../../../test/kit/cli/states.js";
 
 describe("lists", () => {
   it("of services, filtered, in a template, as ids", async () => {
@@ -64,6 +64,20 @@ describe("lists", () => {
     expect(whole.out).toContain(`"${reason}"`);
     expect(whole.out).toContain("ccccccccccccccccccccccccc");
     expect(whole.out).not.toContain("web.1");
+  });
+
+  it("of services by mode, and say of tasks why there are none", async () => {
+    const answers: Answers = {
+      listServices: () => ({ services: [state({ mode: job }), state({ mode: cron("@daily", { suspended: true }) })] }),
+      getService: () => state({ waitingFor: "waits: 1 of 3 tasks of service db are ready" }),
+    };
+    const ls = (...filters: string[]) =>
+      line(["service", "ls", "--format", "{{.Mode}}: {{.Replicas}}", ...filters], answers);
+    expect((await ls("-f", "mode=cron")).out).toBe("cron: suspended\n");
+    expect((await ls("-f", "mode=cron", "-f", "mode=replicated-job")).out).toContain("replicated-job: 0/2 done\n");
+    expect((await line(["service", "ps", "web"], answers)).err).toBe(
+      "web: waits: 1 of 3 tasks of service db are ready\n",
+    );
   });
 
   it("of nodes and their tasks", async () => {

@@ -3,7 +3,6 @@
 import type { Command } from "commander";
 import type { ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
 import { type Task, TaskState } from "../../../proto/gen/flotilla/objects/v1/objects.js";
-import { modeWords } from "../../../deploy/spec/words.js";
 import { UsageError } from "../../exit.js";
 import { filterFlag, formatFlag, noTruncFlag, quietFlag } from "../../flags/flag.js";
 import { readFilters } from "../../flags/filter.js";
@@ -24,7 +23,7 @@ import {
   taskName,
 } from "../../screen/task.js";
 import { plain, safeJson } from "../../screen/text.js";
-import { modeWord, taskState, wordsOf } from "../../screen/words.js";
+import { allModes, modeWord, taskState, wordsOf } from "../../screen/words.js";
 import { type Cli, type Given, addLeaf } from "../leaf.js";
 
 export function addLs(parent: Command, cli: Cli): void {
@@ -48,7 +47,7 @@ export function addLs(parent: Command, cli: Cli): void {
           label: (state, value) => hasLabel(state.service?.spec?.labels, value),
           mode: (state, value) => modeWord(state.service?.spec?.mode) === value,
         },
-        { mode: Object.values(modeWords) },
+        { mode: allModes },
       );
       const format = parseFormat(flags.text("format"), json);
       flags.check();
@@ -183,7 +182,7 @@ export function addPs(parent: Command, cli: Cli): void {
       showTasks(io, given, tasks, nodeNames, (task) => images.get(`${task.serviceId}@${task.revision}`) ?? "");
       for (const { service } of states)
         if ((service?.waitingFor ?? "") !== "")
-          io.err(`${plain(service?.spec?.name ?? "")} has no tasks yet: ${plain(service?.waitingFor ?? "")}\n`);
+          io.err(`${plain(service?.spec?.name ?? "")}: ${plain(service?.waitingFor ?? "")}\n`);
     },
   });
 }

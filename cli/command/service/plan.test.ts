@@ -43,7 +43,7 @@ SLOT   ACTION    NODE   WHY
 `,
     );
     expect(fake.asked.map(({ call }) => call)).toEqual(["getService", "planService"]);
-    const { change } = fake.asked[1]?.request as PlanServiceRequest;
+    const { change } = fake.asked[1]!.request as PlanServiceRequest;
     expect(change).toMatchObject({
       $case: "update",
       value: { service: webId, version: 41, force: false, spec: { task: { container: { image: "nginx:2" } } } },
@@ -79,7 +79,7 @@ SLOT   ACTION    NODE   WHY
     });
     expect([exit, out.split("\n")[0]]).toEqual([0, "api: a new service; tasks: 1 to replace, 1 to create, 1 to stay"]);
     expect(fake.asked.map(({ call }) => call)).toEqual(["planService"]);
-    expect((fake.asked[0]?.request as PlanServiceRequest).change).toMatchObject({
+    expect((fake.asked[0]!.request as PlanServiceRequest).change).toMatchObject({
       $case: "create",
       value: { spec: { name: "api" } },
     });
@@ -137,7 +137,7 @@ describe("jobs", () => {
       "web.1: to come\nweb.2: to come\njob progress: 0 out of 2 complete\nweb.1: running on h1\n" +
         "web.1: complete on h1\nweb.2: complete on h1\njob progress: 2 out of 2 complete\nverify: run 1 succeeded\n",
     ]);
-    expect((fake.asked[0]?.request as { spec: ServiceSpec }).spec.mode).toMatchObject({
+    expect((fake.asked[0]!.request as { spec: ServiceSpec }).spec.mode).toMatchObject({
       $case: "replicatedJob",
       value: { completions: 2 },
     });
@@ -220,7 +220,7 @@ describe("jobs", () => {
       nextRunAt: null,
       exit: 0,
     });
-    expect((suspended.fake.asked[0]?.request as { spec: ServiceSpec }).spec.mode).toMatchObject({
+    expect((suspended.fake.asked[0]!.request as { spec: ServiceSpec }).spec.mode).toMatchObject({
       $case: "cron",
       value: { schedule: "0 12 * * *", suspended: true },
     });
