@@ -5,9 +5,11 @@ import {
   ContainerPhase,
   type ContainerCondition,
   type Event,
+  MountType,
   type Node,
   NodeAvailability,
   NodeState,
+  PublishMode,
   type Rollout,
   RolloutState,
   type Service,
@@ -17,7 +19,8 @@ import {
 } from "../../proto/mod.js";
 import { makeNode, makeRevision, makeService, makeSpec, makeTask, readyStatus } from "../../test/kit/objects.js";
 import { Layer, openMemoryStore } from "../store/mod.js";
-import { explainTask } from "./mod.js";
+import { place } from "../scheduler/mod.js";
+import { explainTask, schedulingOf } from "./mod.js";
 
 const now = 1_700_000_000_000;
 const ago = (seconds: number) => now - seconds * 1_000;
@@ -117,7 +120,7 @@ const cases: [string, Shape, RegExp, RegExp[]][] = [
     "excluded by a constraint",
     { task: { placementMessage: "no suitable node (2 nodes): 2 excluded by node.labels.zone==eu" } },
     /excluded by node.labels.zone==eu/,
-    [/node update --label-add/, /constraint-rm/],
+    [/node update --label-add.*constraint-rm/],
   ],
   [
     "cordoned",
@@ -482,5 +485,62 @@ describe("explainTask", () => {
       { nodeName: "h2", fits: true },
       { nodeName: "h1", fits: false, reason: "cordoned" },
     ]);
+  });
+});
+
+describe("the advice for a task that fits nowhere", () => {
+  type Spec = ReturnType<typeof makeSpec>;
+  const volume = (spec: Spec) =>
+    spec.task.container.mounts.push({
+      type: MountType.VOLUME,
+      source: "data",
+      target: "/data",
+      readOnly: false,
+      volumeDriver: "nfs",
+    });
+  const affinity = (expression: string) => (spec: Spec) =>
+    spec.task.placement.affinities.push({ expression, weight: 0, required: true });
+  const reserve = (what: object) => (spec: Spec) => Object.assign(spec.task.reservations, what);
+  const onHost = (spec: Spec) => Object.assign(spec.ports[0]!, { mode: PublishMode.HOST, publishedPort: 8080 });
+
+  /** What is wrong, of the new service's spec or of the one node; a task of service db is there already. */
+  it.each<[string, (spec: Spec) => unknown, Partial<Node>, RegExp]>([
+    ["memory", reserve({ memoryBytes: 2 ** 60 }), {}, /--reserve-memory/],
+    ["cpus", reserve({ nanoCpus: 1e15 }), {}, /--reserve-cpu/],
+    ["countable things", reserve({ generic: { gpu: 2 } }), {}, /make room/],
+    ["a label", (spec) => spec.task.placement.constraints.push("node.labels.zone==eu"), {}, /--label-add/],
+    ["a port", onHost, {}, /mode=host/],
+    ["a volume driver", volume, {}, /volume driver/],
+    ["company", affinity("service==cache"), {}, /affinities/],
+    ["solitude", affinity("service!=db"), {}, /affinities/],
+    ["an open node", () => undefined, availability(NodeAvailability.CORDONED), /node activate/],
+    ["a node that is not drained", () => undefined, availability(NodeAvailability.DRAINED), /node activate/],
+    ["a node that is there", () => undefined, away(NodeState.UNKNOWN), /node ls/],
+    ["a node that is not lost", () => undefined, away(NodeState.DOWN), /node ls/],
+  ])("follows what the scheduler says is missing: %s", (_, change, node, advice) => {
+    const layer = new Layer(openMemoryStore().view());
+    layer.absorb("nodes", "h1", makeNode("h1", node));
+    const spec = makeSpec();
+    change(spec);
+    const service = makeService({ spec });
+    const db = makeService({ meta: meta("service-db", 0), spec: { ...makeSpec({ name: "db" }), ports: spec.ports } });
+    for (const one of [service, db]) {
+      layer.absorb("services", one.meta.id, one);
+      const revision = makeRevision(one);
+      layer.absorb("revisions", revision.meta.id, revision);
+    }
+    const there = { serviceId: "service-db", serviceName: "db", nodeId: "h1", status: readyStatus() };
+    layer.absorb("tasks", "d1", makeTask("d1", there));
+    const { unplaced } = place({ ...schedulingOf(layer, now), tasks: [makeTask("t1")] });
+    const task = makeTask("t1", { placementMessage: unplaced[0]?.message ?? "" });
+    layer.absorb("tasks", "t1", task);
+    const answer = explainTask(layer, task, { now, events: () => [] });
+    expect(answer.advice.join("\n"), answer.summary).toMatch(advice);
+    expect(answer.nodes).toMatchObject([{ nodeName: "h1", fits: false }]);
+  });
+
+  it("allows more tasks per node where their number is the limit", () => {
+    const { advice } = explain({ task: { placementMessage: "1 at the limit of 2 replicas per node" } });
+    expect(advice).toEqual([expect.stringMatching(/--replicas-max-per-node 0 web/)]);
   });
 });

@@ -17,6 +17,7 @@ import {
 import { settingsOf } from "../../deploy/spec/mod.js";
 import { fencedUntilMs, nextTaskAtMs } from "../orchestrator/mod.js";
 import { isUnderWay } from "../rollout/mod.js";
+import { adviceFor } from "./advice.js";
 import type { Scene } from "./explain.js";
 import { exitOf, hostnameOf, span } from "./words.js";
 
@@ -157,26 +158,9 @@ function unplaced({ task, view, name, now }: Known): Situation | undefined {
       "It waits for a node: no agent has joined the cluster yet.",
       "join one: flotilla agent --join HOST:7400",
     );
-  const advice: string[] = [];
   const message = task.placementMessage;
   if (message === "") return said("It was made a moment ago, and the scheduler has yet to look at it.");
-  if (/short of/.test(message))
-    advice.push(
-      `ask for less: flotilla service update --reserve-memory … --reserve-cpu … ${name}`,
-      "or make room: add a node, or scale another service down",
-    );
-  if (/excluded by|label/.test(message))
-    advice.push(
-      `give a node the label: flotilla node update --label-add KEY=VALUE NODE`,
-      `or take the constraint away: flotilla service update --constraint-rm … ${name}`,
-    );
-  if (/cordoned|drained/.test(message)) advice.push("take a node back in: flotilla node activate NODE");
-  if (/not connected|down/.test(message)) advice.push("look after the nodes that are away: flotilla node ls");
-  if (/replicas? per node/.test(message))
-    advice.push(`allow more: flotilla service update --replicas-max-per-node 0 ${name}`);
-  if (/port/.test(message)) advice.push("ports of mode=host can be had once per node: use mode=ingress or fewer tasks");
-  if (advice.length === 0) advice.push(`see what it asks for: flotilla service inspect ${name}`);
-  return said(`It waits since ${since} for a node: ${message}.`, ...advice);
+  return said(`It waits since ${since} for a node: ${message}.`, ...adviceFor(message, name));
 }
 
 function whyWaits({ placementMessage }: Task): string {
