@@ -88,7 +88,8 @@ export function planRolling(input: RollingInput): RollingPlan {
   const batchDoneAtMs = inFlight === 0 && isBatchOpen(rollout) ? now : rollout.batchDoneAtMs;
   const plan = (outcome: RollingPlan["outcome"]): RollingPlan => ({
     progress: [...progress.values()].sort((a, b) => a.slot - b.slot),
-    batchDoneAtMs,
+    // Where the next batch begins at the same time, its own end is the one to record.
+    batchDoneAtMs: inFlight === 0 ? batchDoneAtMs : rollout.batchDoneAtMs,
     outcome,
     wakeAtMs,
   });
@@ -163,7 +164,7 @@ export function planRolling(input: RollingInput): RollingPlan {
 
 /** Whether a batch was begun after the last one was found done. */
 function isBatchOpen({ slots, batchDoneAtMs }: Rollout): boolean {
-  return slots.some(({ startedAtMs }) => startedAtMs >= batchDoneAtMs);
+  return slots.some(({ startedAtMs }) => startedAtMs > batchDoneAtMs);
 }
 
 /** Wanted tasks beyond the one, or soon to be: where the new task failed, another comes beside the old one. */

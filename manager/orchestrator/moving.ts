@@ -86,9 +86,9 @@ export class MoveBudget {
    * the replacement comes first whatever was asked.
    */
   take({ drained, startFirst }: Leaving, isBound: boolean): "start-first" | "stop-first" | undefined {
-    const { maxSurge, maxUnavailable, startsFirst } = this.#budget;
+    const { maxSurge, maxUnavailable } = this.#budget;
     this.#spent ??= this.#count();
-    const first = startFirst || maxUnavailable === 0 || (drained && (startsFirst || maxSurge > 0));
+    const first = startFirst || maxUnavailable === 0 || (drained && maxSurge > 0);
     if (first && !isBound) {
       if (this.#spent.surge >= Math.max(1, maxSurge)) return undefined;
       this.#spent.surge += 1;
@@ -96,6 +96,22 @@ export class MoveBudget {
     }
     // Bound to its node, it cannot be replaced elsewhere first: it counts as at least one that may be missing.
     if (this.#spent.unavailable >= Math.max(isBound ? 1 : 0, maxUnavailable)) return undefined;
+    this.#spent.unavailable += 1;
+    return "stop-first";
+  }
+
+  /** How a slot whose ready task is of an old revision may be filled anew outside of a rollout; undefined: later. */
+  takeOver(): "start-first" | "stop-first" | undefined {
+    const { maxSurge, maxUnavailable, startsFirst } = this.#budget;
+    this.#spent ??= this.#count();
+    const surges = this.#spent.surge < maxSurge;
+    // With a budget of nothing, one at a time: nobody is told of a wait here, so none may be for ever.
+    const stops = this.#spent.unavailable < (maxSurge === 0 ? Math.max(1, maxUnavailable) : maxUnavailable);
+    if (startsFirst ? surges : surges && !stops) {
+      this.#spent.surge += 1;
+      return "start-first";
+    }
+    if (!stops) return undefined;
     this.#spent.unavailable += 1;
     return "stop-first";
   }

@@ -13,7 +13,6 @@ import {
   type Task,
   TaskState,
   type UpdateConfig,
-  UpdateOrder,
 } from "../../proto/mod.js";
 import { nextTaskAtMs } from "./backoff.js";
 import type { DesiredState, Draft } from "./draft.js";
@@ -237,14 +236,15 @@ function wayOf(
   others: readonly Task[],
   overdue: readonly Task[],
 ): "start-first" | "stop-first" | undefined {
-  const { node, config, moves } = context;
+  const { node, moves } = context;
   if (overdue.length > 0 || others.every(({ nodeId }) => nodeId === "")) return "stop-first";
-  // Also to be replaced by the rollout: that one has seen to what may be missing.
-  if (!others.every((task) => isAsWished(context, wish, task))) {
-    const startFirst = wish.progress?.startFirst ?? config.order === UpdateOrder.START_FIRST;
-    return startFirst ? "start-first" : "stop-first";
-  }
   const served = others.find(isReady);
+  if (!others.every((task) => isAsWished(context, wish, task))) {
+    // Also to be replaced by the rollout: that one has seen to what may be missing.
+    if (wish.progress !== undefined) return wish.progress.startFirst ? "start-first" : "stop-first";
+    // Left as it was by a rollout that is over, and due now: a cordoned node's task, say. Many may be due at once.
+    return served === undefined ? "stop-first" : moves.takeOver();
+  }
   const leaving = served === undefined ? undefined : leavingOf(served, node);
   // What serves nobody costs nothing.
   return leaving === undefined ? "stop-first" : moves.take(leaving, wish.nodeId !== "");

@@ -31,8 +31,9 @@ export function resumeRollout(parts: ServiceParts, making: Making): ServiceChang
       ? { ...slot, taskId: "", startedAtMs: making.now, verdict: SlotVerdict.PENDING, message: "" }
       : slot,
   );
-  // The delay, and the patience with a rollout that makes no progress, count from here.
-  const batchDoneAtMs = making.now;
+  // The delay, and the patience with a rollout that makes no progress, count from here. What is begun now is a batch
+  // that is not done yet, and so must be later.
+  const batchDoneAtMs = making.now - 1;
   return putRollout(
     parts,
     { ...rollout, state: RolloutState.RUNNING, message: "resumed by the user", slots, batchDoneAtMs },

@@ -261,6 +261,18 @@ test("a global service: each node's slot, new nodes included; a cordoned node's 
   expect(byNode()["h4"]).toBe("two");
 });
 
+test("nodes that were cordoned during an update are caught up with one by one when they are back", () => {
+  const world = converged(specWith("one", "global"), { nodes: 4 });
+  for (const id of ["h1", "h2", "h3"]) world.setNode(id, NodeAvailability.CORDONED, NodeState.READY);
+  world.update(specWith("two", "global", { monitorMs: 0 }));
+  settle(world);
+  expect(count(world, "one")).toBe(3);
+  for (const id of ["h1", "h2", "h3"]) world.setNode(id, NodeAvailability.ACTIVE, NodeState.READY);
+  world.check = () => expect(world.ready().length).toBeGreaterThanOrEqual(3);
+  expect(world.run(60_000, () => world.converged())).toBe(true);
+  expect(count(world, "two")).toBe(4);
+});
+
 test("a global service: a changed placement touches only the nodes that it concerns", () => {
   const world = new ServiceWorld(specWith("one", "global"));
   for (const [id, node] of world.nodes)
