@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
-import { PlacementStrategy, type ServiceSpec, TaskState, UpdateOrder } from "../../proto/mod.js";
+import { PlacementStrategy, RolloutState, type ServiceSpec, TaskState, UpdateOrder } from "../../proto/mod.js";
 import {
   type CreateServiceRequest,
   PlannedAction,
@@ -77,7 +77,7 @@ async function running(spec: ServiceSpec): Promise<number> {
     for (const task of [...tx.tasksOfService(service.meta.id)])
       tx.put("tasks", {
         ...task,
-        nodeId: `h${((task.slot - 1) % 3) + 1}`,
+        nodeId: task.onlyNodeId === "" ? `h${((task.slot - 1) % 3) + 1}` : task.onlyNodeId,
         status: readyStatus(),
         readySinceMs: clock.now(),
       });
@@ -216,6 +216,36 @@ describe("a plan of an update", () => {
     const startFirst = planUpdate(spec("two", UpdateOrder.START_FIRST));
     expect(startFirst.tasks.every(({ nodeId }) => nodeId !== "")).toBe(true);
     expect(startFirst.warnings).toEqual([expect.stringMatching(/^update.order: start-first needs room/)]);
+  });
+
+  it("starts from what is there, a rollout under way or paused included", async () => {
+    await running(makeSpec({ replicas: 3 }));
+    const { rollout } = await services.update({
+      service: "web",
+      spec: makeSpec({ replicas: 3, image: "two" }),
+      version: 0,
+      force: false,
+      requestId: "",
+    });
+    for (const state of [RolloutState.RUNNING, RolloutState.PAUSED]) {
+      await store.update((tx) => tx.put("rollouts", { ...tx.rollouts.get(rollout!.meta!.id)!, state }));
+      const plan = planUpdate(makeSpec({ replicas: 4, image: "three" }));
+      expect(shown(plan).map((line) => line.slice(0, 9))).toEqual(["1 replace", "2 replace", "3 replace", "4 create "]);
+      expect(plan.warnings).toEqual([]);
+    }
+    // Back to what runs: nothing has been replaced yet.
+    expect(planUpdate(makeSpec({ replicas: 3 }))).toMatchObject({ tasks: [], unchanged: 3 });
+  });
+
+  it("replaces a global service's task on each node", async () => {
+    const spec = (image: string): ServiceSpec => ({
+      ...makeSpec({ image }),
+      mode: { $case: "global", value: {} },
+    });
+    await running(spec("one"));
+    const plan = planUpdate(spec("two"));
+    expect(shown(plan)).toHaveLength(3);
+    expect(plan.tasks.every(({ action, nodeId }) => action === PlannedAction.REPLACE && nodeId !== "")).toBe(true);
   });
 
   it("says that nothing would be placed on nodes that are not there", async () => {
