@@ -134,7 +134,7 @@ describe("modes", () => {
 
   it("cron: nothing runs before its time, or it is told to; each run has its number", async () => {
     await cluster.must(
-      ...words("service create --name nightly --mode cron --cron"),
+      ...words("service create --name nightly --cron"),
       "0 3 1 1 *",
       ...["--quiet", BUSYBOX_IMAGE, "sh", "-c", "echo backed up"],
     );
