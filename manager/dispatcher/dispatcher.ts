@@ -223,6 +223,7 @@ export class Dispatcher implements AsyncDisposable {
           // A node's address or loss concerns the routes of what runs there.
           const id = (change.after ?? change.before)?.meta.id ?? "";
           this.#indexAddress(change.before, change.after);
+          if (change.after === undefined) this.#lastSeen.delete(id);
           const named = (node: Node | undefined) =>
             `${node?.description.hostname} ${node?.description.advertiseAddress}`;
           if (named(change.before) !== named(change.after))

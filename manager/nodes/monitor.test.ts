@@ -184,6 +184,22 @@ test("a node that flaps for 5 minutes and is lost each time multiplies no tasks 
   expect([...agent("node000001").running].filter((id) => !onNode.has(id))).toEqual([]);
 });
 
+test("half of the nodes lost at once is no brake: replaced once, and nothing is restarted when they return", async () => {
+  const gone = ["node000003", "node000004"];
+  const theirs = alive().filter(({ nodeId }) => gone.includes(nodeId)).length;
+  for (const id of gone) agent(id).cut();
+  await pass(30_000);
+  expect(brake()).toBeUndefined();
+  expect(ready()).toHaveLength(replicas);
+  const where = new Map(ready().map(({ meta, nodeId }) => [meta.id, nodeId]));
+  for (const id of gone) await agent(id).connect();
+  await pass(120_000);
+  expect(made.size).toBe(replicas + theirs);
+  expect(new Map(ready().map(({ meta, nodeId }) => [meta.id, nodeId]))).toEqual(where);
+  expect(gone.flatMap((id) => [...agent(id).running])).toEqual([]);
+  expect(doubles).toEqual([]);
+});
+
 test("most nodes lost at once: nothing is replaced, and nothing is restarted when they return", async () => {
   for (const id of ["node000002", "node000003", "node000004"]) agent(id).cut();
   await pass(60_000);
