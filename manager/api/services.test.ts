@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { seededRng } from "../../lib/mod.js";
-import { Protocol, PublishMode, RolloutState, type ServiceSpec } from "../../proto/mod.js";
+import { Protocol, PublishMode, RestartCondition, RolloutState, type ServiceSpec } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
 import { makeSpec } from "../../test/kit/objects.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
@@ -70,6 +70,40 @@ describe("Services", () => {
     expect(rollout?.fromRevision).toBe(1);
     await expect(services.rollback({ service: "web", toRevision: 1, requestId: "" })).rejects.toMatchObject({
       code: "already_exists",
+    });
+  });
+
+  it("refuses services that wait for each other, with the circle spelled out", async () => {
+    const on = (name: string, dependsOn: string[]): ServiceSpec => ({ ...makeSpec({ name }), dependsOn });
+    await create(on("a", ["b"]));
+    await create(on("b", ["c"]));
+    await expect(create(on("c", ["x", "a"]))).rejects.toMatchObject({
+      code: "invalid_argument",
+      violations: [
+        {
+          field: "depends_on[1]",
+          value: "a",
+          rule: "must not lead back to c: c depends on a depends on b depends on c",
+          fix: "leave out a, or one of the others of this circle",
+        },
+      ],
+    });
+    await create(on("c", ["x"]));
+    await expect(update(on("c", ["a"]))).rejects.toMatchObject({ code: "invalid_argument" });
+    expect(store.view().serviceByName("a")?.waitingFor).toBe("waits for b");
+  });
+
+  it("asks for a run of a job once per request", async () => {
+    const { task, ...rest } = makeSpec({ name: "once", ports: [] });
+    const restart = { ...task.restart, condition: RestartCondition.ON_FAILURE };
+    const mode = { $case: "replicatedJob", value: {} } as const;
+    const spec = { ...rest, task: { ...task, restart }, mode, update: undefined, rollback: undefined };
+    await services.create({ spec, requestId: "" });
+    await services.run({ service: "once", requestId: "r" });
+    const { service } = await services.run({ service: "once", requestId: "r" });
+    expect(service?.job?.requested).toEqual(["r"]);
+    await expect(services.scale({ service: "once", replicas: 2, requestId: "" })).rejects.toMatchObject({
+      code: "invalid_argument",
     });
   });
 });

@@ -3,7 +3,7 @@ import { ClusterError, seededRng } from "../../lib/mod.js";
 import { type Rollout, RolloutState, type ServiceSpec } from "../../proto/mod.js";
 import { makeRevision, makeService, makeSpec } from "../../test/kit/objects.js";
 import { abortRollout, pauseRollout, resumeRollout, rollbackService, type ServiceParts } from "../rollout/mod.js";
-import { createService, removeService, scaleService, updateService } from "./changes.js";
+import { createService, removeService, runService, scaleService, updateService } from "./changes.js";
 
 const rng = seededRng(1);
 const making = { now: 1000, id: () => rng.id() };
@@ -155,4 +155,84 @@ test("removing marks the service once", () => {
   const change = removeService(partsWith().service, making);
   expect(change.service.removing).toBe(true);
   expect(removeService(change.service, making).steps).toEqual([]);
+});
+
+const jobSpec = (mode: ServiceSpec["mode"]): ServiceSpec => ({ ...spec, mode });
+const replicatedJob = jobSpec({ $case: "replicatedJob", value: { completions: 3 } });
+
+test.each<[string, ServiceSpec["mode"], RegExp]>([
+  ["global", { $case: "global", value: {} }, /one task per node/],
+  ["global-job", { $case: "globalJob", value: {} }, /once per node/],
+  ["replicated-job", { $case: "replicatedJob", value: {} }, /--completions 5 web/],
+])("scaling what has no replicas is refused with what to do instead: %s", (word, mode, fix) => {
+  const service = makeService({ spec: jobSpec(mode) });
+  const error = refusal(() =>
+    scaleService(
+      { ...partsWith(), service, revisions: [makeRevision(service)] },
+      { replicas: 5, requestId: "" },
+      making,
+    ),
+  );
+  expect(error.violations).toMatchObject([
+    { field: "replicas", value: "5", rule: `must be given to replicated services only, and web is ${word}` },
+  ]);
+  expect(error.violations[0]?.fix).toMatch(fix);
+});
+
+test("scaling outside of the bounds of automatic scaling is refused; the scaler says why it scales", () => {
+  const service = makeService({ spec: { ...spec, autoscale: { min: 2, max: 6, cpuPercent: 60 } } });
+  const parts = { ...partsWith(), service, revisions: [makeRevision(service)] };
+  for (const replicas of [1, 7]) {
+    const error = refusal(() => scaleService(parts, { replicas, requestId: "" }, making));
+    expect(error.violations).toMatchObject([{ field: "replicas", value: String(replicas) }]);
+  }
+  const cause = "autoscaled from 3 to 5: cpu 92 % of 60 %";
+  const { steps } = scaleService(parts, { replicas: 5, requestId: "", cause }, making);
+  expect(steps[0]).toMatchObject({ do: "create", table: "revisions", object: { cause } });
+});
+
+test("a service's mode cannot be changed", () => {
+  const global = jobSpec({ $case: "global", value: {} });
+  expect(refusal(() => updateService(partsWith(), update({ spec: global }), making)).violations).toEqual([
+    {
+      field: "mode",
+      value: "global",
+      rule: "must stay replicated: a service's mode cannot be changed",
+      fix: "leave it replicated, or remove web and create it again as global",
+    },
+  ]);
+});
+
+test("an update of a job writes a revision and no rollout: its tasks are a new run's", () => {
+  const service = makeService({ spec: replicatedJob });
+  const next = { ...replicatedJob, task: makeSpec({ image: "two" }).task };
+  const change = updateService(
+    { ...partsWith(), service, revisions: [makeRevision(service)] },
+    update({ spec: next }),
+    making,
+  );
+  expect(change.steps.map((step) => [step.do, step.table])).toEqual([
+    ["create", "revisions"],
+    ["put", "services"],
+  ]);
+});
+
+test("a run is asked for once per request, of jobs only, and ten wait at most", () => {
+  let service = makeService({ spec: replicatedJob });
+  const ask = (requestId: string) => {
+    const change = runService({ service }, { requestId }, making);
+    service = change.service;
+    return change.steps.length;
+  };
+  expect([ask("a"), ask("a"), ask("b")]).toEqual([1, 0, 1]);
+  for (let i = 0; i < 8; i += 1) ask("");
+  expect(service.job?.requested.length).toBe(10);
+  expect(new Set(service.job?.requested).size).toBe(10);
+  expect(refusal(() => ask("c")).code).toBe("resource_exhausted");
+  expect(ask("a")).toBe(0);
+  expect(refusal(() => runService(partsWith(), { requestId: "" }, making)).message).toMatch(
+    /^service web is replicated and runs all the time, only jobs have runs/,
+  );
+  service = { ...service, removing: true };
+  expect(refusal(() => ask("d")).code).toBe("failed_precondition");
 });

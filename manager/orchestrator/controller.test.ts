@@ -2,9 +2,17 @@
 
 import { afterEach, expect, test } from "vitest";
 import { type Logger, Lifetime, silentLogger, systemClock, systemRng } from "../../lib/mod.js";
-import { type Node, NodeAvailability, NodeState, type ServiceSpec, type Task, TaskState } from "../../proto/mod.js";
+import {
+  type Node,
+  NodeAvailability,
+  NodeState,
+  PlacementStrategy,
+  type ServiceSpec,
+  type Task,
+  TaskState,
+} from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
-import { makeNode, makeRevision, makeService, makeSpec, readyStatus } from "../../test/kit/objects.js";
+import { makeNode, makeRevision, makeService, makeSpec, makeTask, readyStatus } from "../../test/kit/objects.js";
 import { applyStatus } from "../dispatcher/mod.js";
 import { applySteps, type ServiceParts } from "../rollout/mod.js";
 import { Scheduler } from "../scheduler/mod.js";
@@ -188,4 +196,86 @@ test("a service whose objects are broken does not hold up the others", async () 
   await store.update((tx) => tx.create("revisions", makeRevision(makeService())));
   await clock.advance(10_000);
   expect(store.view().tasks.size).toBe(3);
+});
+
+const globalSpec = (): ServiceSpec => ({ ...makeSpec(), mode: { $case: "global", value: {} } });
+
+test("a global service answers to nodes that join, are labelled and come back, and to nothing else about nodes", async () => {
+  const store = await cluster();
+  const spec = globalSpec();
+  spec.task = { ...spec.task, placement: { ...spec.task.placement, constraints: ["node.labels.zone==eu"] } };
+  await create(store, spec);
+  await quiet(store);
+  expect(tasksOf(store.view())).toEqual([]);
+  const labelled = (id: string) => {
+    const node = store.view().nodes.get(id) ?? makeNode(id);
+    return { ...node, spec: { ...node.spec, labels: { zone: "eu" } } };
+  };
+  await store.update((tx) => tx.put("nodes", labelled("h2")));
+  await until(store, (view) => tasksOf(view).some(({ nodeId }) => nodeId === "h2"));
+  await store.update((tx) => tx.create("nodes", labelled("h4")));
+  await until(store, (view) => tasksOf(view).some(({ nodeId }) => nodeId === "h4"));
+  const unknown = store.view().nodes.get("h1") ?? makeNode("h1");
+  await store.update((tx) => tx.put("nodes", { ...unknown, status: { ...unknown.status, state: NodeState.UNKNOWN } }));
+  await quiet(store);
+  expect(tasksOf(store.view()).length).toBe(2);
+});
+
+test("a service that waits for another begins when that one is ready", async () => {
+  const store = await cluster();
+  await create(store, { ...makeSpec({ name: "app", replicas: 1 }), dependsOn: ["db"] });
+  await until(store, (view) => view.serviceByName("app")?.waitingFor === "waits: there is no service db yet");
+  await create(store, makeSpec({ name: "db", replicas: 1 }));
+  await until(store, (view) => tasksOf(view).some(({ nodeId, serviceName }) => nodeId !== "" && serviceName === "db"));
+  await quiet(store);
+  expect(store.view().serviceByName("app")?.waitingFor).toBe("waits: 0 of 1 tasks of service db are ready");
+  expect(tasksOf(store.view()).filter(({ serviceName }) => serviceName === "app")).toEqual([]);
+  const [db] = tasksOf(store.view());
+  if (db === undefined) throw new Error("db has no task");
+  await store.update((tx) => {
+    const task = tx.tasks.get(db.meta.id) ?? db;
+    tx.put("tasks", applyStatus(task, readyStatus(), systemClock.now()) ?? task);
+  });
+  await until(store, (view) => tasksOf(view).some(({ serviceName }) => serviceName === "app"));
+  expect(store.view().serviceByName("app")?.waitingFor).toBe("");
+});
+
+test("the cluster's task history says how many ended tasks a slot keeps, at once", async () => {
+  const store = lifetime.use(openMemoryStore());
+  const service = makeService({ spec: makeSpec({ replicas: 1 }) });
+  const settings = (taskHistory: number) => ({
+    strategy: PlacementStrategy.SPREAD,
+    preemption: false,
+    rebalanceMoves: 0,
+    taskHistory,
+  });
+  await store.update((tx) => {
+    tx.create("clusters", {
+      meta: { id: "cluster", version: 0, createdAtMs: 0, updatedAtMs: 0 },
+      name: "test",
+      vipPool: "10.127.0.0/16",
+      nodePool: "10.128.0.0/9",
+      nodePrefix: 24,
+      domain: "flotilla",
+      dnsAddress: "10.127.0.53",
+      settings: settings(4),
+      brake: undefined,
+    });
+    tx.create("services", service);
+    tx.create("revisions", makeRevision(service));
+    for (let i = 0; i < 8; i += 1)
+      tx.create("tasks", {
+        ...makeTask(`t${i}`, { desiredState: TaskState.SHUTDOWN, endedAtMs: i + 1 }),
+        meta: { id: `t${i}`, version: 0, createdAtMs: i, updatedAtMs: i },
+        status: { ...readyStatus(), state: TaskState.FAILED },
+      });
+  });
+  start(store);
+  const ended = (view: View) => tasksOf(view).filter(({ status }) => status.state === TaskState.FAILED);
+  await until(store, (view) => ended(view).length === 4);
+  const [stored] = store.view().clusters.values();
+  if (stored === undefined) throw new Error("no cluster");
+  await store.update((tx) => tx.put("clusters", { ...stored, settings: settings(1) }));
+  await until(store, (view) => ended(view).length === 1);
+  expect(ended(store.view()).map(({ meta }) => meta.id)).toEqual(["t7"]);
 });

@@ -8,8 +8,8 @@ import { type Node, NodeState, type Revision, type Task, TaskState } from "../..
 const slackMs = 10_000;
 
 /**
- * Until when something of a task of a lost node may still run; 0 when nothing can, or when nobody asked for this. The
- * revision is the task's own: it is what its agent was told.
+ * Until when something of a task of a lost or silent node may still run; 0 when nothing can, or when nobody asked for
+ * this. The revision is the task's own: it is what its agent was told.
  */
 export function fencedUntilMs(
   task: Task,
@@ -21,7 +21,7 @@ export function fencedUntilMs(
   if (spec?.stopAfterDisconnectMs === undefined || task.nodeId === "") return 0;
   const on = node(task.nodeId);
   const orphaned = task.status.state === TaskState.ORPHANED;
-  if (!orphaned && (hasEnded(task) || (on !== undefined && on.status.state !== NodeState.DOWN))) return 0;
+  if (!orphaned && (hasEnded(task) || on?.status.state === NodeState.READY)) return 0;
   // A node that is back, or was removed, no longer tells when it was last seen; that was before its tasks were given up.
   const isAway = on !== undefined && on.status.state !== NodeState.READY && on.status.lastSeenAtMs > 0;
   const lastSeenMs = isAway ? on.status.lastSeenAtMs : orphaned ? task.endedAtMs : (on?.status.sinceMs ?? now);
