@@ -123,6 +123,27 @@ const cases: [string, Change, Around, string[]][] = [
     ["task created web.1: revision 2 (update to 2)"],
   ],
   [
+    "a task is made for a service that was scaled",
+    task(undefined, { revision: 2, cause: "created", nodeId: "", status: status(TaskState.NEW) }),
+    { cause: "scaled to 5" },
+    ["task created web.1: revision 2 (scaled to 5)"],
+  ],
+  [
+    "a task is made for a new service",
+    task(undefined, { cause: "created", nodeId: "", status: status(TaskState.NEW) }),
+    { service: { revision: 1 } },
+    ["task created web.1: revision 1 (service web created)"],
+  ],
+  [
+    "a task finds no node, and is pending from then on",
+    task(
+      { nodeId: "", status: status(TaskState.NEW) },
+      { nodeId: "", status: status(TaskState.PENDING), placementMessage: "no suitable node" },
+    ),
+    {},
+    ["task pending web.1: no suitable node"],
+  ],
+  [
     "a task finds no node",
     task(
       { nodeId: "", status: status(TaskState.PENDING) },

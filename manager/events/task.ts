@@ -3,7 +3,7 @@
 import { hasEnded, isWanted } from "../../deploy/strategy/mod.js";
 import { NodeAvailability, NodeState, RolloutState, type Task, TaskState } from "../../proto/mod.js";
 import type { View } from "../store/mod.js";
-import { hostname, nameOf, type Told } from "./told.js";
+import { causeOfRevision, hostname, nameOf, type Told } from "./told.js";
 
 export function ofTask(view: View, before: Task | undefined, after: Task | undefined): Told[] {
   // That a task is forgotten is no news: it had ended.
@@ -17,14 +17,16 @@ export function ofTask(view: View, before: Task | undefined, after: Task | undef
     cause,
   });
   if (before === undefined)
-    return [told("created", `revision ${after.revision}`, after.cause), ...waiting(undefined, after, told)];
+    return [told("created", `revision ${after.revision}`, whyMade(view, after)), ...waiting(undefined, after, told)];
   const events = waiting(before, after, told);
   if (before.leave === undefined && after.leave !== undefined)
     events.push(told("leaving", "to be replaced, and stopped then", after.leave.reason));
   // What has ended is only put away.
   if (isWanted(before) && !isWanted(after) && !hasEnded(after))
     events.push(told("stopping", on(view, "told to stop", after), whyStopped(view, after)));
-  if (before.status.state !== after.status.state) events.push(newState(view, before, after, told));
+  // That it waits is said with what for.
+  if (before.status.state !== after.status.state && after.status.state !== TaskState.PENDING)
+    events.push(newState(view, before, after, told));
   const attempts = [before.status.container?.attempt ?? 0, after.status.container?.attempt ?? 0] as const;
   if (attempts[0] > 0 && attempts[1] > attempts[0])
     events.push(told("restarted", `in place, attempt ${attempts[1]}`, exitOf(after)));
@@ -32,6 +34,13 @@ export function ofTask(view: View, before: Task | undefined, after: Task | undef
   if (before.readySinceMs > 0 && after.readySinceMs === 0 && isWanted(after) && !hasEnded(after))
     events.push(told("unready", on(view, after.status.message || "not ready any more", after), exitOf(after)));
   return events;
+}
+
+/** The orchestrator says what is more than that a slot wants a task; then it is the service that has come or grown. */
+function whyMade(view: View, { cause, serviceId, serviceName }: Task): string {
+  if (cause !== "created") return cause;
+  const revision = view.services.get(serviceId)?.revision ?? 0;
+  return causeOfRevision(view, serviceId, revision) || (revision === 1 ? `service ${serviceName} created` : "");
 }
 
 type Tell = (action: string, message: string, cause?: string) => Told;

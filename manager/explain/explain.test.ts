@@ -471,7 +471,7 @@ describe("explainTask", () => {
       ],
     });
     expect(steps.map(({ text }) => text)).toEqual([
-      "created for revision 2: created",
+      "created for revision 2",
       "assigned: assigned to a node on h1",
       "running: running on h1",
       "ready: ready on h1",

@@ -48,7 +48,9 @@ function stored({ task, view, now }: Scene, told: ReadonlySet<string>): ExplainS
   const { meta, cause, placementReason, placementMessage, nodeId, status, leave, desiredState } = task;
   const { container } = status;
   const host = hostnameOf(view, nodeId);
-  const steps: ExplainStep[] = [{ atMs: meta.createdAtMs, text: `created for revision ${task.revision}: ${cause}` }];
+  const steps: ExplainStep[] = [
+    { atMs: meta.createdAtMs, text: `created for revision ${task.revision}${cause === "created" ? "" : `: ${cause}`}` },
+  ];
   if (nodeId === "" && placementMessage !== "" && !told.has("pending"))
     steps.push({ atMs: Math.max(status.sinceMs, meta.createdAtMs), text: `not placed: ${placementMessage}` });
   // When exactly is not stored; before anything that its node did.
