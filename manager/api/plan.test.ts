@@ -152,6 +152,16 @@ describe("a plan of a create", () => {
     expect(of({ $case: "cron", value: cron })).toEqual([]);
   });
 
+  it("says why no node may have a task of a service that would have one on each", () => {
+    const spec: ServiceSpec = { ...makeSpec({ ports: [] }), mode: { $case: "global", value: {} } };
+    spec.task.placement.constraints = ["node.hostname==h9"];
+    const { tasks, warnings } = planCreate(spec);
+    expect(tasks).toEqual([]);
+    expect(warnings).toEqual([
+      "no node may have a task of it now: h1: excluded by node.hostname==h9, h2: excluded by node.hostname==h9, h3: excluded by node.hostname==h9",
+    ]);
+  });
+
   it("refuses what the real call refuses, with the same words", async () => {
     const bad = { ...makeSpec(), name: "No Name" };
     const asked = await services.create({ spec: bad, requestId: "" }).catch((error: unknown) => error);

@@ -1,7 +1,7 @@
 // What a create or update would do, without doing it: the same decisions as the real call, on a layer over the view
 // that is thrown away. What is shown is the end of the change; its pace on the way there is the rollout's.
 
-import { diffSpecs, parseConstraint } from "../../deploy/spec/mod.js";
+import { diffSpecs, isGlobal, parseConstraint } from "../../deploy/spec/mod.js";
 import { type ConvergenceInput, hasEnded, isWanted } from "../../deploy/strategy/mod.js";
 import { ClusterError } from "../../lib/mod.js";
 import { type Node, type Service, type ServiceSpec, type Task, UpdateOrder } from "../../proto/mod.js";
@@ -12,7 +12,7 @@ import {
   type PlanServiceResponse,
 } from "../../proto/gen/flotilla/control/v1/control.js";
 import type { Making, ServiceChange } from "../rollout/mod.js";
-import { place } from "../scheduler/mod.js";
+import { judge, place } from "../scheduler/mod.js";
 import type { View } from "../store/mod.js";
 import { findService } from "./lookup.js";
 import { foresee, type Foreseen, schedulingOf } from "../explain/mod.js";
@@ -21,6 +21,7 @@ import { decideCreate, decideUpdate } from "./services.js";
 
 /** Different reasons that are told apart; one that needs more has other troubles. */
 const warningsMax = 20;
+const nodesShownMax = 5;
 
 export function planRequest(view: View, { change }: PlanServiceRequest, making: Making): PlanServiceResponse {
   if (change === undefined)
@@ -48,6 +49,7 @@ function describe(view: View, before: Service | undefined, change: ServiceChange
     unchanged,
     warnings: [
       ...impossible(foreseen.tasks),
+      ...nowhere(view, change.service, foreseen.tasks, making),
       ...noRoomBeside(view, before, change, making),
       ...preemption(foreseen),
       ...dependencies(view, change.service),
@@ -109,6 +111,19 @@ function impossible(tasks: readonly Task[]): string[] {
   return [...reasons].map(
     ([reason, count]) => `${count} of ${tasks.length} ${tasks.length === 1 ? "task" : "tasks"} would wait: ${reason}`,
   );
+}
+
+/** A service with a task per node has none to say why where no node may have one. */
+function nowhere(view: View, service: Service, tasks: readonly Task[], { now }: Making): string[] {
+  const { spec } = service;
+  if (tasks.length > 0 || !isGlobal(spec)) return [];
+  const { nodes, usage, serviceByName } = schedulingOf(view, now);
+  const task = { serviceId: service.meta.id, serviceName: spec.name, onlyNodeId: "" };
+  const verdicts = judge({ task, spec: spec.task, ports: spec.ports, nodes, usage, serviceByName });
+  const shown = verdicts.slice(0, nodesShownMax).map(({ nodeName, reason }) => `${nodeName}: ${reason}`);
+  const more = verdicts.length > shown.length ? [`${verdicts.length - shown.length} more`] : [];
+  const why = shown.length === 0 ? "no agent has joined the cluster yet" : [...shown, ...more].join(", ");
+  return [`no node may have a task of it now: ${why}`];
 }
 
 /** A start-first update needs room for one task more while the old ones still run. */
