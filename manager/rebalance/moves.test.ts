@@ -101,6 +101,21 @@ describe("planMoves, spread", () => {
     expect([moves.length, more]).toEqual([1, 2]);
   });
 
+  it("gives each service its turn to be the first", () => {
+    const view = world({ on: { h1: 4, h2: 0 } });
+    const [web] = [...view.services.values()];
+    const api = { ...makeService({ spec: makeSpec({ name: "api" }) }), meta: { ...web!.meta, id: "service-api" } };
+    view.absorb("services", api.meta.id, api);
+    view.absorb("revisions", "api-r1", { ...makeRevision(api), meta: { ...web!.meta, id: "api-r1" } });
+    for (const task of [...view.tasks.values()]) {
+      const id = `api-${task.meta.id}`;
+      view.absorb("tasks", id, { ...task, meta: { ...task.meta, id }, serviceId: "service-api", serviceName: "api" });
+    }
+    const first = (at: number) => planMoves(view, { now: at, maxMoves: 1 }).moves[0]?.task.serviceName;
+    expect(new Set([first(now), first(now + 60_000)])).toEqual(new Set(["api", "web"]));
+    expect(first(now + 1)).toBe(first(now));
+  });
+
   it("evens zones out before nodes, and nodes within a zone", () => {
     const zones = { h1: "a", h2: "a", h3: "b" };
     const shape = { zones, preferences: ["spread=node.labels.zone"] };

@@ -18,8 +18,9 @@ import { isUnderWay } from "../rollout/mod.js";
 import { NodeIndex, place } from "../scheduler/mod.js";
 import type { View } from "../store/mod.js";
 
-/** Tries to find a better node, per plan: what is left is found by the next one, after these moves. */
+/** Tries to find a better node, per plan. The next plan begins with other services, so that each has its turn. */
 const attemptsMax = 2_000;
+const turnMs = 60_000;
 
 export interface MovesInput {
   /** The one service whose tasks may move; absent: all. */
@@ -66,7 +67,7 @@ class Planner {
     this.#view = view;
     this.#scheduling = schedulingOf(view, now);
     this.#services = new Map(
-      sorted(only === undefined ? view.services.values() : [only])
+      inTurn(sorted(only === undefined ? view.services.values() : [only]), now)
         .filter((service) => !isBusy(view, service))
         .map((service) => [service.meta.id, service]),
     );
@@ -284,6 +285,12 @@ function preferencesOf({ placement }: TaskSpec): Preference[] {
     const parsed = parsePreference(text);
     return "preference" in parsed ? [parsed.preference] : [];
   });
+}
+
+/** From another one on each minute. */
+function inTurn<T>(all: readonly T[], now: number): T[] {
+  const first = all.length === 0 ? 0 : Math.floor(now / turnMs) % all.length;
+  return [...all.slice(first), ...all.slice(0, first)];
 }
 
 /** By id: the same plan for the same state, in whatever order the store has it. */
