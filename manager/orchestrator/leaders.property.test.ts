@@ -75,7 +75,7 @@ test(
           if (ends[image].state === RolloutState.COMPLETED || undone) expect(converged()).toBe(true);
           // Each slot's new task was made once.
           const made = [...store.view().tasksOfService(id)].filter(({ revision }) => revision === 2);
-          if (image === "two") expect(made.map(({ slot }) => slot).sort()).toEqual([1, 2, 3]);
+          if (image === "two") expect(made.map(({ slot }) => slot).sort((a, b) => a - b)).toEqual([1, 2, 3]);
           // Nor was the rollback begun twice.
           expect([...store.view().rollouts.values()].length).toBe(undone ? 2 : 1);
         },

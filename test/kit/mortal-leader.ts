@@ -47,7 +47,7 @@ export class MortalLeader implements AsyncDisposable {
   async run(ms: number, holds: () => boolean): Promise<boolean> {
     for (let left = ms; left >= 0; left -= tickMs) {
       await this.clock.advance(tickMs);
-      for (; this.#dead; await this.clock.advance(0)) await this.#succeed();
+      while (this.#dead) await this.#succeed();
       if (holds()) return true;
       await this.#act();
     }
