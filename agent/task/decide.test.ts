@@ -23,7 +23,7 @@ import {
 } from "../../proto/mod.js";
 import { makeSpec, makeTask } from "../../test/kit/objects.js";
 import type { ContainerState } from "../engine/mod.js";
-import { type Context, decide, prepareFailed, prepared, startFailed, starting } from "./decide.js";
+import { type Context, cutOff, decide, letGo, prepareFailed, prepared, startFailed, starting } from "./decide.js";
 import { type Assignment, type TaskRecord, isTerminal, newRecord, reassigned } from "./record.js";
 
 const nowMs = 1_000_000;
@@ -472,7 +472,8 @@ describe("properties", () => {
     | { kind: "engine restart" }
     | { kind: "agent killed"; before: "act" | "save" }
     | { kind: "time"; ms: number }
-    | { kind: "start refused"; hopeless: boolean };
+    | { kind: "start refused"; hopeless: boolean }
+    | { kind: "cut off" | "let go" };
 
   const events: Arbitrary<Event> = oneof(
     recordOf({
@@ -495,6 +496,7 @@ describe("properties", () => {
     recordOf({ kind: constant("agent killed" as const), before: constantFrom("act" as const, "save" as const) }),
     recordOf({ kind: constant("time" as const), ms: integer({ min: 1, max: 100_000 }) }),
     recordOf({ kind: constant("start refused" as const), hopeless: boolean() }),
+    recordOf({ kind: constantFrom("cut off" as const, "let go" as const) }),
   );
 
   /** Plays events against the decisions, with a container that does as it is told. */
@@ -569,6 +571,12 @@ describe("properties", () => {
         case "agent killed":
           settleDown(event.before);
           break;
+        case "cut off":
+          if (!isTerminal(current.state) && !current.cutOff) current = cutOff(current, 60_000);
+          break;
+        case "let go":
+          if (current.cutOff) current = letGo(current);
+          break;
       }
       settleDown();
     }
@@ -616,6 +624,32 @@ describe("properties", () => {
         play(list, seed, (now) => {
           expect(now.restartsAtMs.length).toBeLessThanOrEqual(3);
         });
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test("what is cut off does not run, and charges nothing; let go it lives on as before", () => {
+    assert(
+      property(plays, ([list, seed]) => {
+        const before = play([...list, { kind: "let go" }], seed, () => undefined);
+        const cut = play([...list, { kind: "let go" }, { kind: "cut off" }], seed, () => undefined);
+        if (isTerminal(before.current.state)) return;
+        expect(cut.current.cutOff).toBe(true);
+        expect(cut.seen?.status).not.toBe("running");
+        expect(cut.current.ready).toBe(false);
+        expect(cut.current.restartsAtMs).toEqual(before.current.restartsAtMs);
+        // What was to stop anyway has ended by it, without a wait for its drain.
+        if (cut.current.assignment.task.desiredState >= TaskState.SHUTDOWN || !cut.current.assigned) return;
+        expect(cut.current.state).toBe(before.current.state);
+        // A refusal that waits for the next start is charged to that.
+        if (list.some(({ kind }) => kind === "start refused" || kind === "agent killed")) return;
+        const back: Event[] = [...list, { kind: "let go" }, { kind: "cut off" }, { kind: "let go" }];
+        const after = play(back, seed, () => undefined).current;
+        expect(after.restartsAtMs).toEqual(before.current.restartsAtMs);
+        // It may get on, for it waits for no back-off any more, but does not end by it.
+        expect(after.state).toBeGreaterThanOrEqual(before.current.state);
+        expect(isTerminal(after.state)).toBe(false);
       }),
       { numRuns: 500 },
     );

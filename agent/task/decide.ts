@@ -181,7 +181,8 @@ function shutDown(before: TaskRecord, seen: ContainerState | undefined, isUp: bo
     return { record: ended(known, TaskState.SHUTDOWN, message, "", context), action: { do: "wait" } };
   }
   const dueMs = record.stopSinceMs + assignment.drainTimeoutMs;
-  if (record.drains && record.ready && !assignment.drained && context.nowMs < dueMs)
+  // Cut off there is no time for that: nobody would tell of the drain, and another node may begin.
+  if (record.drains && record.ready && !record.cutOff && !assignment.drained && context.nowMs < dueMs)
     return { record, action: { do: "wait", untilMs: dueMs } };
   return { record, action: stop(record) };
 }
