@@ -16,9 +16,9 @@ const measureMsMax = 300_000;
 export async function measureDurable(directory: string, tasks: number): Promise<Durable> {
   await mkdir(directory, { recursive: true });
   await using cluster = await startOurs(directory, fileURLToPath(new URL("scheduler-member.js", import.meta.url)));
-  // The first began the cluster, and leads it.
-  const [leader] = cluster.processes;
-  if (leader === undefined) throw new Error("there is no manager");
+  // Its own address comes before the one that it joined by: of those that name the leader's the first is the leader.
+  const leader = cluster.processes.find(({ spawnargs }) => spawnargs.includes(cluster.leader));
+  if (leader === undefined) throw new Error(`no process of ours is the manager at ${cluster.leader}`);
   const answers = on(leader, "message", { signal: AbortSignal.timeout(measureMsMax) });
   leader.send({ tasks });
   for await (const [message] of answers as AsyncIterable<[Partial<Durable> & { error?: string }]>) {

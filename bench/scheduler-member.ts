@@ -14,7 +14,7 @@ const [dataDir = "", address = "", join] = process.argv.slice(2);
 const log = createLogger("bench-member", "error");
 const parts = { clock: systemClock, rng: systemRng, log };
 const perUpdate = 90;
-const updatesAtOnce = 8;
+const updatesAtOnce = 11;
 
 async function inChunks<T>(items: readonly T[], size: number, write: (chunk: T[]) => Promise<void>): Promise<void> {
   let next = 0;

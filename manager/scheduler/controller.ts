@@ -25,8 +25,8 @@ import { Waiting } from "./waiting.js";
 
 /** Writes per transaction; below the store's limit, so that commits can be grouped. */
 const writesPerUpdate = 90;
-/** Transactions under way at the same time. */
-const updatesAtOnce = 8;
+/** Transactions under way at the same time: what the embedded store commits as one entry of its log, 1,024 writes. */
+const updatesAtOnce = 11;
 /** Gathers the tasks of one deploy, which come in several commits. */
 const debounceMsDefault = 5;
 
