@@ -11,6 +11,7 @@ import {
 } from "../../proto/mod.js";
 import { makeSpec } from "../../test/kit/objects.js";
 import { ServiceWorld, type WorldOptions } from "../../test/kit/service-world.js";
+import { planService } from "./mod.js";
 
 function specWith(image: string, replicas: number, changes: Partial<ServiceSpec> = {}): ServiceSpec {
   return { ...makeSpec({ image, replicas }), ...changes };
@@ -182,7 +183,7 @@ test("a prepared task is released at a deadline when the old one never stops", (
   expect(slotOf(world, 1)[1]?.desiredState).toBe(TaskState.RUNNING);
 });
 
-test("scaling down removes tasks with their history, and keeps them until their agent has stopped them", () => {
+test("case: tasks desired REMOVE are kept until the agent has stopped them: scaling down removes tasks with their history", () => {
   const world = converged(specWith("one", 4), { stopMs: 2000 });
   world.scale(2);
   world.plan();
@@ -204,7 +205,7 @@ test("scaling to nothing and back works", () => {
   expect([...world.live().keys()].sort((a, b) => a - b)).toEqual([1, 2]);
 });
 
-test("a task that was told to stop before it had a node ends without an agent", () => {
+test("case: an unschedulable task of an old revision that is told to stop ends without an agent", () => {
   const world = new ServiceWorld(specWith("one", 1), { nodes: 0 });
   world.run(1000);
   expect(slotOf(world, 1)[0]?.placementMessage).toBe("no suitable node: no agent has joined the cluster yet");
@@ -228,6 +229,42 @@ test("a removed service waits for its tasks, those of a lost node until they are
   down(world, "h1");
   expect(world.run(1000, () => world.gone)).toBe(true);
   expect([world.tasks.size, world.revisions.size, world.rollouts.size]).toEqual([0, 0, 0]);
+});
+
+test("case: a removed service drops the tasks that wait for a node", () => {
+  const world = new ServiceWorld(specWith("one", 3), { nodes: 0 });
+  world.run(1000);
+  world.remove();
+  world.plan();
+  expect(world.gone).toBe(true);
+  expect(world.tasks.size).toBe(0);
+});
+
+test("case: a new leader rebuilds delays and histories from what is stored", () => {
+  const world = new ServiceWorld(specWith("exits", 1), { images: { exits: "exits" } });
+  expect(world.run(60_000, () => world.tasks.size === 3 && [...world.tasks.values()].every(hasEnded))).toBe(true);
+  const dueAtMs = world.wakeAtMs;
+  const snapshot = {
+    ...world.parts,
+    // As they come from disk: other objects, in another order.
+    tasks: structuredClone([...world.tasks.values()].reverse()),
+    rollouts: [],
+    node: (id: string) => world.nodes.get(id),
+    nodes: () => world.nodes.values(),
+  };
+  expect(planService(snapshot, world.making)).toEqual({ steps: [], wakeAtMs: dueAtMs });
+  const later = planService(snapshot, { ...world.making, now: dueAtMs ?? 0 });
+  expect(later.steps.map((step) => [step.do, step.table])).toEqual([["create", "tasks"]]);
+});
+
+test("case: start-first with an old task that never dies: the new one serves, and the update is done", () => {
+  const world = converged(specWith("one", 2, startFirst), { stopMs: Number.POSITIVE_INFINITY });
+  world.update(specWith("two", 2, startFirst));
+  expect(world.run(120_000, () => world.converged())).toBe(true);
+  expect(world.ready().map((task) => world.imageOf(task))).toEqual(["two", "two"]);
+  // Told to stop once, and not counted any more.
+  expect([...world.tasks.values()].filter((task) => world.imageOf(task) === "one" && !hasEnded(task)).length).toBe(2);
+  expect(world.plan()).toBe(0);
 });
 
 test("old revisions and rollouts are forgotten, but never one that is in use or that a rollback goes to", () => {

@@ -10,7 +10,6 @@ import {
   RestartCondition,
   type ServiceSpec,
   type Task,
-  TaskState,
 } from "../../proto/mod.js";
 import { makeSpec } from "../../test/kit/objects.js";
 import { ServiceWorld, type WorldOptions } from "../../test/kit/service-world.js";
@@ -162,7 +161,7 @@ test("of ended runs three of each end are kept, with their tasks", () => {
   expect(world.run(60_000, () => world.converged())).toBe(true);
   world.plan();
   expect(runs(world).map(({ number }) => number)).toEqual([5, 6, 7]);
-  expect([...world.tasks.values()].map(({ run }) => run).sort()).toEqual([5, 5, 6, 6, 7, 7]);
+  expect([...world.tasks.values()].map(({ run }) => run).sort((a, b) => a - b)).toEqual([5, 5, 6, 6, 7, 7]);
   expect(world.service.job?.lastRun).toBe(7);
 });
 

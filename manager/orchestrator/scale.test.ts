@@ -19,7 +19,7 @@ test.each<[string, Task[], number, number[]]>([
   ["on the fullest node", [ready(1, "h1"), ready(2, "h2"), ready(3, "h1"), ready(4, "h3")], 3, [3]],
   ["the highest", [ready(1, "h1"), ready(2, "h2"), ready(3, "h3")], 2, [3]],
   [
-    "balanced, node after node",
+    "case: balanced scale-down, node after node,",
     [ready(1, "h1"), ready(2, "h1"), ready(3, "h1"), ready(4, "h2"), ready(5, "h2"), ready(6, "h3")],
     3,
     [2, 3, 5],
