@@ -41,8 +41,8 @@ describe("nodes", () => {
     });
     expect([exit, out]).toEqual([0, "h1\n"]);
     expect(err).toBe(
-      "h1: 0 of 3 tasks moved, 1 stops, 1 waits: web.2: 2 nodes: 2 short of memory\n" +
-        "h1: 1 of 3 tasks moved, 1 stops\nh1: 3 of 3 tasks moved\nh1: drained\n",
+      "h1: 0 of 3 tasks moved, 1 stops, 1 still runs, 1 waits: web.2: 2 nodes: 2 short of memory\n" +
+        "h1: 1 of 3 tasks moved, 1 stops, 1 still runs\nh1: 3 of 3 tasks moved\nh1: drained\n",
     );
     expect(fake.asked.find(({ call }) => call === "updateNode")?.request).toMatchObject({
       node: "h1",
@@ -152,13 +152,15 @@ describe("nodes", () => {
     ];
     const answers: Answers = {
       listNodes: () => ({ nodes }),
-      getCluster: () => cluster({ brake: { sinceMs: Date.now() - 10_500, lostNodes: 2, nodes: 3 } }),
+      getCluster: () => cluster({ brake: { sinceMs: startMs, lostNodes: 2, nodes: 3 } }),
       getNode: ({ node: name }) => nodes.find((each) => each.node?.description?.hostname === name) ?? node(name),
     };
     const { out, err } = await line(["node", "ls"], answers);
     expect(out).toMatch(/h1 +Ready +Drained \(3 tasks left\)/);
     expect(out).toMatch(/h3 +Down \(loss confirmed\)/);
-    expect(err).toMatch(/^brake: 2 of 3 nodes were lost at once 10 seconds ago: .*flotilla node lost --force NODE/);
+    expect(err).toMatch(
+      /^brake: 2 of 3 nodes were lost at once at 2023-11-14T22:13:20.000Z: .*flotilla node lost --force NODE/,
+    );
     const pretty = (await line(["node", "inspect", "--pretty", "h1", "h3"], answers)).out;
     expect(pretty).toContain("Drained; 3 tasks left, being stopped\n");
     expect(pretty).toMatch(/Resources: +2 cores, 1 GiB, gpu=2\n/);

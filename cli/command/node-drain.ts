@@ -109,10 +109,12 @@ export function drainProgress(before: readonly Task[], now: readonly Task[], dea
   return progress;
 }
 
-/** "3 of 5 tasks moved, 1 stops, 1 waits: web.3: 4 nodes: 4 short of memory" */
+/** "2 of 5 tasks moved, 1 stops, 1 still runs, 1 waits: web.3: 4 nodes: 4 short of memory" */
 export function drainWords({ total, moved, waiting, stopping }: DrainProgress): string {
   const parts = [`${moved.length} of ${count(total, "task")} moved`];
   if (stopping.length > 0) parts.push(`${stopping.length} ${stopping.length === 1 ? "stops" : "stop"}`);
+  const staying = total - moved.length - stopping.length - waiting.length;
+  if (staying > 0) parts.push(`${staying} still ${staying === 1 ? "runs" : "run"}`);
   if (waiting.length === 0) return parts.join(", ");
   const reasons = new Map<string, string[]>();
   for (const { task, reason } of waiting) reasons.set(reason, [...(reasons.get(reason) ?? []), taskName(task)]);

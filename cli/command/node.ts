@@ -87,7 +87,7 @@ function addLs(parent: Command, cli: Cli): void {
       // Where nodes are away, whether their tasks are replaced is what one wants to know.
       const away = rows.some(({ node }) => node?.status?.state === NodeState.UNKNOWN);
       const { brake } = away && format.kind === "table" ? await api.cluster() : { brake: undefined };
-      if (brake !== undefined) io.err(`brake: ${plain(brakeText(brake, io.clock.now()))}\n`);
+      if (brake !== undefined) io.err(`brake: ${plain(brakeText(brake))}\n`);
     },
   });
 }

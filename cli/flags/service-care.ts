@@ -93,7 +93,7 @@ export const careFlags: readonly ServiceFlag[] = [
     {
       long: "restart-condition",
       value: "CONDITION",
-      help: "none, on-failure or any (default any)",
+      help: "none, on-failure or any (default any, of jobs on-failure)",
       complete: Object.keys(conditions),
     },
     as.oneOf<RestartCondition>(conditions),

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { FakeClock } from "../../test/kit/clock.js";
 import { TaskState } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { FakeIo } from "../../test/kit/cli/io.js";
-import { state, task } from "../../test/kit/cli/states.js";
+import { job, run, state, task } from "../../test/kit/cli/states.js";
 import { type Frame, frameLines, screenFor } from "./screens.js";
 import { progressOf } from "./view.js";
 
@@ -35,6 +35,31 @@ describe("a frame", () => {
       "1/3: running   [==========>] h1",
       "2/3: preparing [=====>     ] h2",
       "3/3: pending   [==>        ] no memory",
+    ]);
+  });
+
+  it("names the nodes of a global service, once, and cuts nothing off a narrow terminal but the end", () => {
+    const global = frame({
+      mode: { $case: "global", value: {} },
+      replicas: 2,
+      tasks: [
+        task({ slot: 7, only: "h1" }),
+        task({ slot: 9, only: "h2", node: "", state: TaskState.PENDING, placement: "h2: short of memory" }),
+      ],
+    });
+    expect(frameLines(global)).toEqual([
+      "overall progress: 1 out of 2 tasks",
+      "h1: running   [==========>]",
+      "h2: pending   [==>        ] h2: short of memory",
+    ]);
+  });
+
+  it("of a job counts what completed", () => {
+    const tasks = [task({ slot: 1, run: 1, state: TaskState.COMPLETE, desired: TaskState.SHUTDOWN })];
+    expect(frameLines(frame({ mode: job, tasks, job: { runs: [run(1, { completed: 1 })] } }))).toEqual([
+      "job progress: 1 out of 2 complete",
+      "1/2: complete  [==========>] h1",
+      "2/2: to come   [>          ]",
     ]);
   });
 

@@ -6,7 +6,7 @@ import { formatDurationMs } from "../../lib/units.js";
 import type { Brake, Cluster } from "../../proto/gen/flotilla/objects/v1/objects.js";
 import { type Column, renderTable } from "./table.js";
 import { count, plain } from "./text.js";
-import { ago } from "./time.js";
+import { iso } from "./time.js";
 import { placementStrategy } from "./words.js";
 
 export function quorumOf(voters: number): number {
@@ -78,9 +78,9 @@ function quorumText(status: ClusterStatus): string {
   return `${text}; ${reachable} reachable, ${spare < 0 ? "too few" : `${spare} may fail`}`;
 }
 
-/** "3 of 5 nodes were lost at once 2 minutes ago: …", for everybody who looks. */
-export function brakeText({ sinceMs, lostNodes, nodes }: Brake, nowMs: number): string {
-  return `${lostNodes} of ${nodes} nodes were lost at once ${ago(sinceMs, nowMs)}: their tasks are left alone until nodes return, or 'flotilla node lost --force NODE' says that they are gone`;
+/** For everybody who looks. With the time, not its age: `status -w` shows what changes. */
+export function brakeText({ sinceMs, lostNodes, nodes }: Brake): string {
+  return `${lostNodes} of ${nodes} nodes were lost at once at ${iso(sinceMs)}: their tasks are left alone until nodes return, or 'flotilla node lost --force NODE' says that they are gone`;
 }
 
 /** The settings in words, a line each. */
@@ -115,7 +115,7 @@ function settingsText(told: Told | undefined): string {
   return `\n${"unknown" in told ? `Settings: not known: ${plain(told.unknown)}\n` : rowsText(settingsRows(told.cluster))}`;
 }
 
-export function statusText(status: ClusterStatus, told?: Told, nowMs = 0): string {
+export function statusText(status: ClusterStatus, told?: Told): string {
   const leader = leaderOf(status);
   const answered = status.managers.find(({ id }) => id === status.answeredBy);
   const { store, revision, term, epoch, commitIndex, appliedIndex, writable, message } = status;
@@ -132,7 +132,7 @@ export function statusText(status: ClusterStatus, told?: Told, nowMs = 0): strin
       rows.push(["Told by", `${answered.name}, which ${leader === undefined ? "knows no leader" : "does not lead"}`]);
   }
   const brake = told !== undefined && "cluster" in told ? told.cluster.brake : undefined;
-  if (brake !== undefined) rows.splice(3, 0, ["Brake", brakeText(brake, nowMs)]);
+  if (brake !== undefined) rows.splice(3, 0, ["Brake", brakeText(brake)]);
   const head = rowsText(rows);
   const managers = status.managers.length === 0 ? "" : `\n${renderTable(managerColumns, managerRows(status))}`;
   return `${head}${managers}${settingsText(told)}`;

@@ -19,10 +19,13 @@ const plannedAction = (action: PlannedAction): string => actions[action] ?? `act
 /** Longer values are cut, unless --no-trunc. */
 const valueCharsMax = 40;
 
-function changeColumns(trunc: boolean): Column<SpecChange>[] {
+/** Of a new service nothing was before, and no task is there to be replaced. */
+function changeColumns(isNew: boolean, trunc: boolean): Column<SpecChange>[] {
   const shown = (value: string) => (value === "" ? "-" : trunc ? clip(value, valueCharsMax) : value);
+  const field: Column<SpecChange> = { key: "Field", header: "FIELD", get: (change) => change.field };
+  if (isNew) return [field, { key: "Value", header: "VALUE", get: ({ after }) => shown(after) }];
   return [
-    { key: "Field", header: "FIELD", get: ({ field }) => field },
+    field,
     { key: "Before", header: "BEFORE", get: ({ before }) => shown(before) },
     { key: "After", header: "AFTER", get: ({ after }) => shown(after) },
     { key: "Tasks", header: "TASKS", get: ({ replacesTasks }) => (replacesTasks ? "replaced" : "stay") },
@@ -55,7 +58,7 @@ export function planText(plan: PlanServiceResponse, name: string, trunc: boolean
   if (isNothing(plan)) return `${plain(name)}: nothing to do\n`;
   const of = version === 0 ? "a new service" : count(changes.length, "change");
   const parts = [`${plain(name)}: ${of}; ${summary(plan)}\n`];
-  if (changes.length > 0) parts.push(renderTable(changeColumns(trunc), changes));
+  if (changes.length > 0) parts.push(renderTable(changeColumns(version === 0, trunc), changes));
   if (tasks.length > 0) parts.push(renderTable(taskColumns, tasks));
   return parts.join("\n");
 }

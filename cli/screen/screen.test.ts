@@ -273,11 +273,14 @@ describe("services and nodes", () => {
       /^Reserved: +1 cores, gpu=2$/m,
       /^Mounts: +volume data→\/d \(driver nfs\)$/m,
       /^Without managers: +tasks stop after 5m and are replaced only then$/m,
-      /^Update: +max surge 2, max unavailable 0$/m,
       /^Runs:\n {2}12 {2}running 2 minutes ago +0\/2 done {2}revision 1 {2}late\n/m,
       /^ {2}11 {2}succeeded About a minute ago \(took about a minute\) {2}2\/2 done {2}revision 1$/m,
     ])
       expect(pretty).toMatch(text);
+    expect(pretty).not.toContain("Update:");
+    const mode = { $case: "replicated" as const, value: { replicas: 2 } };
+    const replicated = { ...whole, service: { ...service, spec: { ...spec, mode } } };
+    expect(servicePretty(replicated, startMs)).toMatch(/^Update: +max surge 2, max unavailable 0$/m);
     expect(inspectJson(whole, Date.UTC(2026, 0, 31, 11, 30))).toMatchObject({
       mode: "cron",
       nextRunAt: "2026-02-01T11:00:00.000Z",

@@ -201,8 +201,9 @@ export function servicePretty(state: ServiceState, nowMs: number): string {
         ? ""
         : `tasks stop after ${formatDurationMs(spec.stopAfterDisconnectMs)} and are replaced only then`,
     ],
-    ["Update", update(spec?.update)],
-    ["Rollback", update(spec?.rollback)],
+    // A job's next run is of its next revision: nothing is rolled.
+    ["Update", isJob(spec) ? "" : update(spec?.update)],
+    ["Rollback", isJob(spec) ? "" : update(spec?.rollback)],
     [
       "Rollout",
       rollout === undefined

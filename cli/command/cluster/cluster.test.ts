@@ -146,11 +146,11 @@ Rebalance:    off
     const settings = { strategy: PlacementStrategy.BINPACK, preemption: true, rebalanceMoves: 2 };
     const answers: Answers = {
       getClusterStatus: () => clusterStatus(),
-      getCluster: () => cluster({ settings, brake: { sinceMs: Date.now() - 120_500, lostNodes: 3, nodes: 5 } }),
+      getCluster: () => cluster({ settings, brake: { sinceMs: Date.UTC(2026, 0, 31), lostNodes: 3, nodes: 5 } }),
     };
     const { out } = await line(["cluster", "status"], answers);
     expect(out).toContain(
-      "Writes:  taken\nBrake:   3 of 5 nodes were lost at once 2 minutes ago: their tasks are left alone",
+      "Writes:  taken\nBrake:   3 of 5 nodes were lost at once at 2026-01-31T00:00:00.000Z: their tasks are left alone",
     );
     expect(out).toMatch(/^Placement: +binpack$/m);
     expect(out).toMatch(/^Rebalance: +2 moves at a time, every 5m$/m);

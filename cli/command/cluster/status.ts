@@ -28,9 +28,9 @@ interface Seen {
   told: Told | undefined;
 }
 
-function shown({ status, told }: Seen, format: Format, nowMs: number, indent?: number): string {
+function shown({ status, told }: Seen, format: Format, indent?: number): string {
   if (format.kind === "json") return `${safeJson({ ...statusJson(status), ...toldJson(told) }, indent)}\n`;
-  if (format.kind === "table") return statusText(status, told, nowMs);
+  if (format.kind === "table") return statusText(status, told);
   return renderListing({ columns: managerColumns, rows: managerRows(status), toJson: managerJson }, format);
 }
 
@@ -81,7 +81,7 @@ export function addStatus(parent: Command, cli: Cli): void {
       const api = await given.connect();
       const seen = await look(api, local, format);
       if (!flags.has("watch")) {
-        io.out(shown(seen, format, io.clock.now(), 2));
+        io.out(shown(seen, format, 2));
         return exitOf(seen.status);
       }
       return await watch(io, format, seen, () => look(api, local, format));
@@ -98,7 +98,7 @@ async function watch(io: Io, format: Format, first: Seen, next: () => Promise<Se
   const { signal } = controller;
   let before = "";
   const show = (seen: Seen) => {
-    const text = shown(seen, format, io.clock.now());
+    const text = shown(seen, format);
     if (text === before) return;
     const lines = before.split("\n").length - 1;
     if (io.outTty && before !== "") io.out(`\u001b[${lines}A\u001b[0J`);

@@ -75,9 +75,20 @@ SLOT   ACTION    NODE   WHY
 
   it("of a new service are asked for with --dry-run", async () => {
     const { exit, out, fake } = await line(["service", "create", "--dry-run", "--name", "api", "nginx:1"], {
-      planService: () => ({ ...plan, version: 0, changes: [], warnings: [] }),
+      planService: () => ({
+        ...plan,
+        version: 0,
+        changes: [{ field: "name", before: "", after: "api", replacesTasks: false }],
+        tasks: plan.tasks.slice(1),
+        unchanged: 0,
+        warnings: [],
+      }),
     });
-    expect([exit, out.split("\n")[0]]).toEqual([0, "api: a new service; tasks: 1 to replace, 1 to create, 1 to stay"]);
+    expect([exit, out]).toEqual([
+      0,
+      "api: a new service; tasks: 1 to create\n\nFIELD   VALUE\nname    api\n\n" +
+        "SLOT   ACTION   NODE   WHY\n2      create   -      3 nodes: 3 short of memory\n",
+    ]);
     expect(fake.asked.map(({ call }) => call)).toEqual(["planService"]);
     expect((fake.asked[0]!.request as PlanServiceRequest).change).toMatchObject({
       $case: "create",
