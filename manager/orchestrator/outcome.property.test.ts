@@ -86,6 +86,8 @@ function cause(world: ServiceWorld, trouble: Trouble, asked: Asked): string {
 
 interface Asked {
   image: string;
+  /** How the new tasks of the slots behave, in turn, where it is not as their image says. */
+  mixture: Behaviour[] | undefined;
   /** Of a global service as many as there are nodes. */
   size: number | "global";
   update: UpdateConfig;
@@ -98,6 +100,7 @@ interface Asked {
 
 const asked: fc.Arbitrary<Asked> = fc.record({
   image: fc.constantFrom(...kinds),
+  mixture: fc.option(fc.array(fc.constantFrom(...kinds), { minLength: 2, maxLength: 4 }), { nil: undefined }),
   size: fc.oneof(fc.integer({ min: 1, max: 6 }), fc.constant("global" as const)),
   update: updates,
   atMs: fc.constantFrom(0, 250, 1000, 3000, 9000, 30_000),
@@ -124,6 +127,9 @@ test(
         const world = new ServiceWorld(specOf("one", size, update), { seed, images, leadersDie });
         expect(world.run(60_000, () => world.converged())).toBe(true);
         world.check = checkAll(world);
+        const { mixture } = wish;
+        if (mixture !== undefined)
+          world.behaviourOf = (task) => (task.revision === 2 ? mixture[task.slot % mixture.length] : undefined);
         world.update(specOf(image, size, update));
         world.run(atMs);
         const last = cause(world, trouble, wish);
@@ -139,7 +145,7 @@ test(
   propertyTimeoutMs,
 );
 
-function assertEnd(world: ServiceWorld, image: string, { update, trouble }: Asked, ended: Rollout): void {
+function assertEnd(world: ServiceWorld, image: string, { update, trouble, mixture }: Asked, ended: Rollout): void {
   const failsAlways = isSureToFail(image, update);
   const calm = trouble.kind === "none" || trouble.kind === "scale";
   if (ended.isRollback) {
@@ -151,8 +157,9 @@ function assertEnd(world: ServiceWorld, image: string, { update, trouble }: Aske
     return;
   }
   expect([RolloutState.COMPLETED, RolloutState.PAUSED]).toContain(ended.state);
-  if (calm && image === "good") expect(ended).toMatchObject({ state: RolloutState.COMPLETED, message: "" });
-  if (calm && failsAlways && update.failureAction !== FailureAction.CONTINUE && update.maxFailureRatio === 0) {
+  const isPlain = calm && mixture === undefined;
+  if (isPlain && image === "good") expect(ended).toMatchObject({ state: RolloutState.COMPLETED, message: "" });
+  if (isPlain && failsAlways && update.failureAction !== FailureAction.CONTINUE && update.maxFailureRatio === 0) {
     expect(ended.state).toBe(RolloutState.PAUSED);
     expect(ended.message).toMatch(/^(slot \d+|\d+ of \d+ slots failed; slot \d+): /);
     expect(update.failureAction).toBe(FailureAction.PAUSE);
