@@ -20,9 +20,10 @@ export function inOrder(tasks: Iterable<Task>): Task[] {
 
 export function nodeNames(view: View, tasks: readonly Task[]): Record<string, string> {
   const names: Record<string, string> = {};
-  for (const { nodeId } of tasks) {
-    const hostname = view.nodes.get(nodeId)?.description.hostname;
-    if (hostname !== undefined) names[nodeId] = hostname;
+  // Also of those that have no node yet and may run on one only.
+  for (const id of tasks.flatMap(({ nodeId, onlyNodeId }) => [nodeId, onlyNodeId])) {
+    const hostname = view.nodes.get(id)?.description.hostname;
+    if (hostname !== undefined) names[id] = hostname;
   }
   return names;
 }
