@@ -12,7 +12,7 @@ import {
   TaskState,
 } from "../../proto/mod.js";
 import { makeNode, makeSpec, makeTask } from "../../test/kit/objects.js";
-import { place, type PlaceInput, type Placement, Usage } from "./mod.js";
+import { judge, place, type PlaceInput, type Placement, Usage } from "./mod.js";
 
 const gib = 1024 ** 3;
 const none: Resources = { nanoCpus: 0, memoryBytes: 0, generic: {} };
@@ -287,4 +287,128 @@ test("on equal nodes, whatever runs there already, a service's tasks differ by o
       },
     ),
   );
+});
+
+function placed(spec: TaskSpec, changes: Partial<TaskSpec["placement"]>): TaskSpec {
+  return { ...spec, placement: { ...spec.placement, ...changes } };
+}
+
+test("a task with one node only goes there or says why not, whatever failed there", () => {
+  const failures = Array.from({ length: 6 }, (_, i) =>
+    makeTask(`f${i}`, { serviceId: "s", nodeId: "h2", slot: 1, status: failed, endedAtMs: 999_000 }),
+  );
+  const tasks = [
+    makeTask("a", { serviceId: "s", onlyNodeId: "h2", slot: 1 }),
+    makeTask("b", { serviceId: "s", onlyNodeId: "gone", slot: 2 }),
+    makeTask("c", { serviceId: "s", onlyNodeId: "h3", slot: 3 }),
+  ];
+  const nodes = [...three.slice(0, 2), nodeWith("h3", { memoryBytes: gib })];
+  const { assigned, unplaced } = run([...failures, ...tasks], nodes, specWith({ memoryBytes: 2 * gib }));
+  expect(assigned).toEqual([{ taskId: "a", nodeId: "h2", reason: "the only node that it may run on" }]);
+  expect(unplaced.map(({ message }) => message)).toEqual([
+    "node gone, the only one that it may run on, is not there",
+    "h3, the only node that it may run on: short of memory (asks 2 GiB; free 1 GiB)",
+  ]);
+});
+
+test("a task that replaces a leaving one goes elsewhere when it can", () => {
+  const leave = { reason: "rebalanced", atMs: 1, startFirst: true };
+  const leaving = makeTask("a", { nodeId: "h1", status: running, leave });
+  const next = makeTask("next", { meta: { ...leaving.meta, id: "next", createdAtMs: 1 } });
+  const others = [makeTask("b", { nodeId: "h2", slot: 2, status: running })];
+  expect(run([leaving, ...others, next], three.slice(0, 2)).assigned[0]?.nodeId).toBe("h2");
+  expect(run([leaving, next], [nodeWith("h1")]).assigned[0]?.nodeId).toBe("h1");
+});
+
+test("ten of an affinity's weight make up for one task", () => {
+  const nodes = [nodeWith("h1", {}, { disk: "ssd" }), nodeWith("h2")];
+  const affinities = [{ expression: "node.labels.disk==ssd", weight: 40, required: false }];
+  expect(counts(run(newTasks(10), nodes, placed(specWith(), { affinities })))).toEqual({ h1: 7, h2: 3 });
+  const repelled = [{ expression: "node.labels.disk==ssd", weight: -100, required: false }];
+  expect(counts(run(newTasks(10), nodes, placed(specWith(), { affinities: repelled })))).toEqual({ h2: 10 });
+});
+
+test("packing fills a node before it opens another, by the service's word or the cluster's", () => {
+  const spec = specWith({ memoryBytes: 2 * gib, nanoCpus: 5e8 });
+  const own = run(newTasks(5), three, placed(spec, { strategy: PlacementStrategy.BINPACK }));
+  expect(Object.values(counts(own)).sort()).toEqual([1, 4]);
+  const settings = { strategy: PlacementStrategy.BINPACK, preemption: false };
+  expect(Object.values(counts(run(newTasks(5), three, spec, { settings }))).sort()).toEqual([1, 4]);
+  const spread = placed(spec, { strategy: PlacementStrategy.SPREAD });
+  expect(Object.values(counts(run(newTasks(5), three, spread, { settings }))).sort()).toEqual([1, 2, 2]);
+});
+
+test("higher priority goes first, whoever is older", () => {
+  const old = makeTask("old", { serviceId: "low" });
+  const young = makeTask("young", { serviceId: "high", meta: { ...old.meta, id: "young", createdAtMs: 5 } });
+  const specOf = (id: string) => ({ ...specWith({ memoryBytes: 8 * gib }), priority: id === "high" ? 1 : 0 });
+  expect(run([old, young], [nodeWith("h1")], specOf).assigned.map(({ taskId }) => taskId)).toEqual(["young"]);
+});
+
+test("the fewest of the lowest priority have to leave, and the room is kept until they are gone", () => {
+  const there = [
+    makeTask("small", { serviceId: "low", nodeId: "h1", status: running }),
+    makeTask("small2", { serviceId: "low", slot: 2, nodeId: "h1", status: running }),
+    makeTask("large", { serviceId: "middle", nodeId: "h2", status: running }),
+  ];
+  const sizes: Record<string, [number, number]> = { low: [4, 0], middle: [8, 5], high: [8, 9], tiny: [1, 0] };
+  const specOf = (id: string) => {
+    const [memory = 0, priority = 0] = sizes[id] ?? [];
+    return { ...specWith({ memoryBytes: memory * gib }), priority };
+  };
+  const wanted = makeTask("wanted", { serviceId: "high", serviceName: "high" });
+  const nodes = [nodeWith("h1"), nodeWith("h2")];
+  const more = (tasks: Task[]): Partial<PlaceInput> => ({
+    settings: { strategy: PlacementStrategy.SPREAD, preemption: true },
+    tasksOfNode: (id) => tasks.filter(({ nodeId }) => nodeId === id),
+  });
+  const tasks = [...there, wanted];
+  const first = run(tasks, nodes, specOf, more(tasks));
+  expect(first.preempted).toEqual([{ taskId: "large", reason: "pushed out by high (priority 9)" }]);
+  expect(first.unplaced).toEqual([{ taskId: "wanted", message: "waits for tasks of lower priority to leave h2" }]);
+
+  // Half of what it waits for is free by now: nobody of lower priority gets it.
+  const leave = { reason: "pushed out by high (priority 9)", atMs: 0, startFirst: false };
+  const tiny = makeTask("tiny", { serviceId: "tiny" });
+  const leaving = [
+    ...there.slice(0, 2),
+    makeTask("half", { serviceId: "low", slot: 3, nodeId: "h2", status: running, leave }),
+    wanted,
+    tiny,
+  ];
+  const second = run(leaving, nodes, specOf, more(leaving));
+  expect(second.preempted).toEqual([]);
+  expect(second.assigned).toEqual([]);
+  expect(second.unplaced.map(({ taskId }) => taskId)).toEqual(["wanted", "tiny"]);
+
+  const kept = run(tasks, nodes, specOf, { ...more(tasks), budgetOf: () => 0 });
+  expect(kept.preempted).toEqual([]);
+});
+
+test("what found no room before is passed over until a node that gained some would do", () => {
+  const tasks = newTasks(2, { serviceId: "s" });
+  const spec = specWith({ memoryBytes: 8 * gib });
+  const there = makeTask("there", { serviceId: "other", nodeId: "h1", status: running });
+  const specOf = (id: string) => (id === "other" ? specWith({ memoryBytes: gib }) : spec);
+  const nodes = [nodeWith("h1"), nodeWith("h2")];
+  const groups = new Set(["s 1"]);
+  const look = (gained: string[]) =>
+    run([there, ...tasks], nodes, specOf, { blocked: { groups, gained: new Set(gained) } });
+  expect(look([])).toEqual({ assigned: [], unplaced: [], preempted: [] });
+  expect(look(["h1"])).toEqual({ assigned: [], unplaced: [], preempted: [] });
+  expect(look(["h2"]).assigned.map(({ nodeId }) => nodeId)).toEqual(["h2"]);
+});
+
+test("each node says what it lacks, or how it does", () => {
+  const ports = [{ protocol: 1, targetPort: 80, publishedPort: 8080, name: "", mode: 2 }] as const;
+  const usage = new Usage();
+  usage.set(makeTask("x", { serviceId: "x", nodeId: "h2" }), none, { hostPorts: ["8080/1"], avoids: [] });
+  usage.set(makeTask("y", { serviceId: "s", nodeId: "h3" }), { ...none, memoryBytes: 4 * gib });
+  const spec = placed(specWith({ memoryBytes: gib }), { constraints: ["node.hostname!=h1"] });
+  const verdicts = judge({ task: makeTask("t", { serviceId: "s" }), spec, ports: [...ports], nodes: three, usage });
+  expect(verdicts).toEqual([
+    { nodeId: "h3", nodeName: "h3", fits: true, reason: "fits: 1 task of the service there, 50 % reserved" },
+    { nodeId: "h1", nodeName: "h1", fits: false, reason: "excluded by node.hostname!=h1" },
+    { nodeId: "h2", nodeName: "h2", fits: false, reason: "with port 8080 in use" },
+  ]);
 });
