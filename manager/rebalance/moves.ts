@@ -47,11 +47,39 @@ export function planMoves(view: View, input: MovesInput): MovesPlan {
   const planner = new Planner(view, input);
   planner.spread();
   planner.pack();
-  return { moves: planner.found.slice(0, input.maxMoves), more: Math.max(0, planner.found.length - input.maxMoves) };
+  const { found } = planner;
+  const moves = chosen(found, input.maxMoves);
+  return { moves, more: found.flatMap((group) => group.moves).length - moves.length };
+}
+
+/**
+ * As many as may be made. Of a node that is to be emptied all or nothing, for half of it gains nothing; but for the
+ * first, which is the least used: the next plan begins with what is left of it.
+ */
+function chosen(found: readonly Group[], maxMoves: number): PlannedMove[] {
+  const chosenMoves: PlannedMove[] = [];
+  let emptied = false;
+  for (const { moves, empties } of found) {
+    const room = maxMoves - chosenMoves.length;
+    if (moves.length > room) {
+      if (!emptied) chosenMoves.push(...moves.slice(0, room));
+      break;
+    }
+    chosenMoves.push(...moves);
+    emptied ||= empties;
+  }
+  return chosenMoves;
+}
+
+/** Moves that are worth it only together. */
+interface Group {
+  moves: PlannedMove[];
+  /** Whether they empty a node. */
+  empties: boolean;
 }
 
 class Planner {
-  readonly found: PlannedMove[] = [];
+  readonly found: Group[] = [];
   readonly #view: View;
   readonly #scheduling: Scheduling;
   /** Whose tasks may be moved. */
@@ -92,17 +120,17 @@ class Planner {
 
   /** Nodes that can be emptied, the least used first, into others that are in use anyway. */
   pack(): void {
-    const received = new Set(this.found.map(({ to }) => to.meta.id));
-    const emptied = new Set<string>();
+    const received = new Set(this.found.flatMap(({ moves }) => moves.map(({ to }) => to.meta.id)));
     const byUse = [...this.#nodes.values()]
       .filter(({ meta }) => this.#guests(meta.id).length > 0)
       .sort(
         (a, b) => this.#guests(a.meta.id).length - this.#guests(b.meta.id).length || (a.meta.id < b.meta.id ? -1 : 1),
       );
-    for (const node of byUse) {
+    for (const [i, node] of byUse.entries()) {
       if (this.#isSpent()) return;
       if (received.has(node.meta.id)) continue;
-      for (const target of this.#empty(node, emptied)) received.add(target);
+      // Only into nodes with as many tasks at least: the sum of squares grows with each move, so that moves end.
+      for (const target of this.#empty(node, byUse.slice(i + 1))) received.add(target);
     }
   }
 
@@ -110,26 +138,29 @@ class Planner {
     return this.#attempts >= attemptsMax;
   }
 
-  /** One move of a service's task, if any is worth it. */
+  /** One move of a service's task, if any is worth it: at the outermost level first, so that none is made twice. */
   #spreadOne(service: Service): boolean {
+    let best: { task: Task; from: Node; to: Node; level: number; held: number } | undefined;
     const tried = new Set<string>();
-    for (const { node, tasks } of this.#holders(service)) {
+    for (const { node, tasks } of this.#holders(service))
       for (const task of tasks) {
         // Tasks of a revision on a node are alike.
         const alike = `${node.meta.id} ${task.revision}`;
-        if (tried.has(alike) || !this.#isMovable(task)) continue;
+        if (best?.level === 0 || tried.has(alike) || !this.#isMovable(task)) continue;
         tried.add(alike);
         if (this.#isSpent()) return false;
-        const to = this.#better(service, task, node);
-        if (to === undefined) continue;
-        const total = sum([...this.#scheduling.usage.ofService(service.meta.id).values()]);
-        const there = this.#scheduling.usage.ofService(service.meta.id).get(to.meta.id) ?? 0;
-        const reason = `${hostname(node)} has ${tasks.length} of ${total} tasks, ${hostname(to)} ${there === 0 ? "none" : String(there)}`;
-        this.#move({ task, from: node, to, reason });
-        return true;
+        const better = this.#better(service, task, node);
+        if (better === undefined || better.level >= (best?.level ?? Number.POSITIVE_INFINITY)) continue;
+        best = { task, from: node, held: tasks.length, ...better };
       }
-    }
-    return false;
+    if (best === undefined) return false;
+    const { task, from, to, held } = best;
+    const counts = this.#scheduling.usage.ofService(service.meta.id);
+    const there = counts.get(to.meta.id) ?? 0;
+    const reason = `${hostname(from)} has ${held} of ${sum([...counts.values()])} tasks, ${hostname(to)} ${there === 0 ? "none" : String(there)}`;
+    this.#move({ task, from, to, reason });
+    this.found.push({ moves: [{ task, from, to, reason }], empties: false });
+    return true;
   }
 
   /** The nodes with tasks of the service, those with most first. */
@@ -144,7 +175,7 @@ class Planner {
   }
 
   /** Where the scheduler would place the task today, if that is better by a whole task. */
-  #better(service: Service, task: Task, from: Node): Node | undefined {
+  #better(service: Service, task: Task, from: Node): { to: Node; level: number } | undefined {
     const levels = preferencesOf(service.spec.task);
     // Without levels above the nodes, nothing is better than a node that has the fewest of all.
     if (levels.length === 0 && !this.#anyNodeHasFewer(service, from)) return undefined;
@@ -155,7 +186,8 @@ class Planner {
     this.#scheduling.count(task);
     const to = placed === undefined ? undefined : this.#nodes.get(placed.nodeId);
     if (to === undefined || to === from) return undefined;
-    return this.#isEvener(levels, counts, from, to) ? to : undefined;
+    const level = this.#evensOut(levels, counts, from, to);
+    return level === undefined ? undefined : { to, level };
   }
 
   #anyNodeHasFewer(service: Service, { meta }: Node): boolean {
@@ -167,21 +199,26 @@ class Planner {
   }
 
   /**
-   * Whether `to` has fewer than `from` without the task, at the outermost level where the two are apart: then the
-   * sum of squares there becomes smaller, and nothing changes at the levels above it.
+   * The outermost level where the two nodes are apart, counted from 0, if `to` has fewer there than `from` without the
+   * task: then the sum of squares there becomes smaller, and nothing changes at the levels above it.
    */
-  #isEvener(levels: readonly Preference[], counts: ReadonlyMap<string, number>, from: Node, to: Node): boolean {
+  #evensOut(
+    levels: readonly Preference[],
+    counts: ReadonlyMap<string, number>,
+    from: Node,
+    to: Node,
+  ): number | undefined {
     let apart = [...counts];
-    for (const level of levels) {
+    for (const [i, level] of levels.entries()) {
       const [a, b] = [branchOf(level, from), branchOf(level, to)];
       const branches = apart.map(([id, count]) => ({ id, count, branch: this.#branch(level, id) }));
       if (a !== b) {
         const of = (branch: string) => sum(branches.map((one) => (one.branch === branch ? one.count : 0)));
-        return of(b) < of(a);
+        return of(b) < of(a) ? i : undefined;
       }
       apart = branches.filter(({ branch }) => branch === a).map(({ id, count }) => [id, count]);
     }
-    return (counts.get(to.meta.id) ?? 0) < (counts.get(from.meta.id) ?? 0);
+    return (counts.get(to.meta.id) ?? 0) < (counts.get(from.meta.id) ?? 0) ? levels.length : undefined;
   }
 
   #branch(level: Preference, nodeId: string): string {
@@ -190,27 +227,26 @@ class Planner {
   }
 
   /** Moves all tasks off a node, if all of them have a place elsewhere. Answers who takes them. */
-  #empty(node: Node, emptied: Set<string>): string[] {
+  #empty(node: Node, targets: readonly Node[]): string[] {
     const { id } = node.meta;
     const guests = this.#guests(id);
     const mayGo = (task: Task) =>
       this.#isMovable(task) &&
       this.#strategyOf(this.#scheduling.specOf(task.serviceId, task.revision)) === PlacementStrategy.BINPACK;
     if (guests.length === 0 || !guests.every(mayGo)) return [];
-    const targets = [...this.#nodes.values()].filter(
-      (other) => other !== node && !emptied.has(other.meta.id) && this.#guests(other.meta.id).length > 0,
-    );
     if (targets.length === 0) return [];
     this.#attempts += 1;
     const placed = this.#place(guests, targets);
     if (placed.length < guests.length) return [];
+    const moves: PlannedMove[] = [];
     for (const { taskId, nodeId } of placed) {
       const task = guests.find(({ meta }) => meta.id === taskId);
       const to = this.#nodes.get(nodeId);
       if (task === undefined || to === undefined) continue;
-      this.#move({ task, from: node, to, reason: `${hostname(node)} can be emptied, its tasks fit on other nodes` });
+      moves.push({ task, from: node, to, reason: `${hostname(node)} can be emptied, its tasks fit on other nodes` });
     }
-    emptied.add(id);
+    for (const move of moves) this.#move(move);
+    this.found.push({ moves, empties: true });
     return placed.map(({ nodeId }) => nodeId);
   }
 
@@ -228,7 +264,6 @@ class Planner {
   /** What it reserves is not free before it has moved, and the next one must fit all the same. */
   #move(move: PlannedMove): void {
     const { task, from, to } = move;
-    this.found.push(move);
     const there = this.#onNode.get(from.meta.id) ?? [];
     this.#onNode.set(
       from.meta.id,
