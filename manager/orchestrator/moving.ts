@@ -116,6 +116,11 @@ export class MoveBudget {
     return "stop-first";
   }
 
+  /** So many tasks beyond one per slot were told to stop in this plan. */
+  giveBack(tasks: number): void {
+    if (this.#spent !== undefined) this.#spent.surge -= tasks;
+  }
+
   #count(): { unavailable: number; surge: number } {
     const spent = { unavailable: 0, surge: 0 };
     for (const tasks of this.#slots()) {

@@ -236,7 +236,7 @@ function wayOf(
   others: readonly Task[],
   overdue: readonly Task[],
 ): "start-first" | "stop-first" | undefined {
-  const { node, moves } = context;
+  const { draft, node, moves } = context;
   if (overdue.length > 0 || others.every(({ nodeId }) => nodeId === "")) return "stop-first";
   const served = others.find(isReady);
   if (!others.every((task) => isAsWished(context, wish, task))) {
@@ -245,7 +245,11 @@ function wayOf(
     // Left as it was by a rollout that is over, and due now: a cordoned node's task, say. Many may be due at once.
     return served === undefined ? "stop-first" : moves.takeOver();
   }
-  const leaving = served === undefined ? undefined : leavingOf(served, node);
+  // Replacements that have to leave themselves before they were of use: the move begins anew.
+  const [stays, ...surplus] = others.toSorted(byWorth);
+  for (const { meta } of surplus) draft.want(meta.id, TaskState.SHUTDOWN);
+  moves.giveBack(surplus.length);
+  const leaving = stays !== undefined && isReady(stays) ? leavingOf(stays, node) : undefined;
   // What serves nobody costs nothing.
   return leaving === undefined ? "stop-first" : moves.take(leaving, wish.nodeId !== "");
 }
