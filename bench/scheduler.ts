@@ -5,15 +5,18 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NodeIndex, place, Usage, demandOf } from "../manager/scheduler/mod.js";
+import { messageOf } from "../lib/mod.js";
 import { type Benchmark, type Figure, median } from "./figure.js";
-import { measureDurable } from "./scheduler-durable.js";
+import { type Durable, measureDurable } from "./scheduler-durable.js";
 import { type Load, makeLoad, makeTasks, serviceName, type Shape } from "./scheduler-load.js";
 
 const plain: Shape = { nodes: 5_000, services: 1_000, tasksPerService: 1_000, rich: false };
 const rich: Shape = { ...plain, rich: true };
 /** The plain way is so slow that a part of the tasks has to do. */
 const plainWayTasks = 300;
-const durableTasks = 100_000;
+const durableTasks = 50_000;
+/** A measurement in which another manager came to lead is made again. */
+const attemptsMax = 4;
 
 interface Measured {
   /** Per second of processor time, the garbage collector's included: what else the machine does counts for nothing. */
@@ -112,14 +115,21 @@ export const scheduler: Benchmark = {
     }
     const directory = await mkdtemp(join(tmpdir(), "flotilla-scheduler-"));
     try {
-      const runs: { perSecond: number; createdPerSecond: number }[] = [];
-      for (let round = 0; round < rounds; round += 1) {
-        const measured = await measureDurable(join(directory, String(round)), durableTasks);
+      const runs: Durable[] = [];
+      for (let attempt = 0; runs.length < rounds && attempt < attemptsMax * rounds; attempt += 1) {
+        let measured: Durable;
+        try {
+          measured = await measureDurable(join(directory, String(attempt)), durableTasks);
+        } catch (error) {
+          progress(`durable on three managers: not measured: ${messageOf(error)}`);
+          continue;
+        }
         progress(
           `durable on three managers: ${measured.perSecond.toFixed(0)} placements/s; ${measured.createdPerSecond.toFixed(0)} tasks/s were created; leader ${measured.rssMB.toFixed(0)} MB`,
         );
         runs.push(measured);
       }
+      if (runs.length === 0) throw new Error("placement with durable commits could not be measured");
       figures.push({
         name: `durable on three managers, ${durableTasks} tasks: placements/s`,
         ours: median(runs.map(({ perSecond }) => perSecond)),

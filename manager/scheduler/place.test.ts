@@ -289,6 +289,10 @@ test("on equal nodes, whatever runs there already, a service's tasks differ by o
   );
 });
 
+function sizes(perNode: Record<string, number>): number[] {
+  return Object.values(perNode).sort((a, b) => a - b);
+}
+
 function placed(spec: TaskSpec, changes: Partial<TaskSpec["placement"]>): TaskSpec {
   return { ...spec, placement: { ...spec.placement, ...changes } };
 }
@@ -331,11 +335,11 @@ test("ten of an affinity's weight make up for one task", () => {
 test("packing fills a node before it opens another, by the service's word or the cluster's", () => {
   const spec = specWith({ memoryBytes: 2 * gib, nanoCpus: 5e8 });
   const own = run(newTasks(5), three, placed(spec, { strategy: PlacementStrategy.BINPACK }));
-  expect(Object.values(counts(own)).sort()).toEqual([1, 4]);
+  expect(sizes(counts(own))).toEqual([1, 4]);
   const settings = { strategy: PlacementStrategy.BINPACK, preemption: false };
-  expect(Object.values(counts(run(newTasks(5), three, spec, { settings }))).sort()).toEqual([1, 4]);
+  expect(sizes(counts(run(newTasks(5), three, spec, { settings })))).toEqual([1, 4]);
   const spread = placed(spec, { strategy: PlacementStrategy.SPREAD });
-  expect(Object.values(counts(run(newTasks(5), three, spread, { settings }))).sort()).toEqual([1, 2, 2]);
+  expect(sizes(counts(run(newTasks(5), three, spread, { settings })))).toEqual([1, 2, 2]);
 });
 
 test("higher priority goes first, whoever is older", () => {
@@ -351,9 +355,9 @@ test("the fewest of the lowest priority have to leave, and the room is kept unti
     makeTask("small2", { serviceId: "low", slot: 2, nodeId: "h1", status: running }),
     makeTask("large", { serviceId: "middle", nodeId: "h2", status: running }),
   ];
-  const sizes: Record<string, [number, number]> = { low: [4, 0], middle: [8, 5], high: [8, 9], tiny: [1, 0] };
+  const asks: Record<string, [number, number]> = { low: [4, 0], middle: [8, 5], high: [8, 9], tiny: [1, 0] };
   const specOf = (id: string) => {
-    const [memory = 0, priority = 0] = sizes[id] ?? [];
+    const [memory = 0, priority = 0] = asks[id] ?? [];
     return { ...specWith({ memoryBytes: memory * gib }), priority };
   };
   const wanted = makeTask("wanted", { serviceId: "high", serviceName: "high" });
