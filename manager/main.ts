@@ -19,7 +19,6 @@ import {
   withDeadline,
 } from "../lib/mod.js";
 import { ControlService } from "../proto/gen/flotilla/control/v1/control.js";
-import { DispatcherService } from "../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { controlHandlers } from "./api/control.js";
 import { Forwarder } from "./api/forward.js";
 import { ManagerMetrics } from "./api/metrics.js";
@@ -34,7 +33,7 @@ import {
   SoloConsensus,
 } from "./consensus/mod.js";
 import { Controllers } from "./controllers.js";
-import { dispatcherHandlers } from "./dispatcher/mod.js";
+import { dispatcherHandlers, dispatcherService } from "./dispatcher/mod.js";
 import { EventLog } from "./events/mod.js";
 import { identify } from "./identify.js";
 import { Leadership } from "./leadership.js";
@@ -180,7 +179,7 @@ async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: 
     "grpc.keepalive_timeout_ms": 5_000,
   });
   if (raft !== undefined) server.addService(raftService, raft.handlers(handlers));
-  server.addService(DispatcherService, dispatcherHandlers(handlers, dispatcher));
+  server.addService(dispatcherService, dispatcherHandlers(handlers, dispatcher));
   server.addService(
     ControlService,
     controlHandlers(handlers, {

@@ -2,7 +2,7 @@
 // what changed since, chained by applies_to and results_in. What has not been sent yet is kept by object, newest
 // only, so a slow agent costs as much memory as there are objects, and no more.
 
-import { type Task, TaskState } from "../../proto/mod.js";
+import { type Node, type Task, TaskState } from "../../proto/mod.js";
 import {
   type AssignmentChange,
   AssignmentsKind,
@@ -123,10 +123,18 @@ export class AssignmentSet {
   }
 }
 
+/** One for all agents, by the stored node; see wire.ts. */
+const nodeChanges = new WeakMap<Node, AssignmentChange>();
+
 /** What a node's name stands for, on every host. */
 function nodeChange(view: View, id: string): AssignmentChange {
   const node = view.nodes.get(id);
   if (node === undefined) return { item: { $case: "removedNodeId", value: id } };
-  const { hostname, advertiseAddress } = node.description;
-  return { item: { $case: "node", value: { id, hostname, address: advertiseAddress } } };
+  let change = nodeChanges.get(node);
+  if (change === undefined) {
+    const { hostname, advertiseAddress } = node.description;
+    change = { item: { $case: "node", value: { id, hostname, address: advertiseAddress } } };
+    nodeChanges.set(node, change);
+  }
+  return change;
 }

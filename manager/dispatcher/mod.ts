@@ -4,3 +4,4 @@ export { LogBroker } from "./logs.js";
 export { heartbeatPeriodMs, heartbeatsMissedMax } from "./sessions.js";
 export { applyStatus, isTerminal, orphan } from "./status.js";
 export type { TaskUse } from "./usage.js";
+export { dispatcherService } from "./wire.js";
