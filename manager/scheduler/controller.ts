@@ -141,10 +141,10 @@ export class Scheduler implements AsyncDisposable {
     else this.#waiting.delete(task.meta.id);
   }
 
-  async #run(): Promise<void> {
+  async #run(): Promise<{ wakeAtMs?: number }> {
     const { store, clock, log } = this.#options;
     const view = store.view();
-    const { tasks, blocked } = this.#waiting.begin((id) => view.tasks.get(id));
+    const { tasks, blocked, more } = this.#waiting.begin((id) => view.tasks.get(id));
     const specs = specsOf(view);
     const placement = place({
       tasks,
@@ -171,6 +171,7 @@ export class Scheduler implements AsyncDisposable {
     if (assigned.length + unplaced.length > 0)
       log.debug({ assigned: assigned.length, unplaced: unplaced.length }, "tasks scheduled");
     for (const { taskId, reason } of preempted) log.info({ task: taskId, reason }, "task has to leave");
+    return more ? { wakeAtMs: clock.now() } : {};
   }
 
   async #apply({ assigned, unplaced, preempted }: Placement): Promise<void> {

@@ -10,6 +10,9 @@ import { groupKey, type Placement } from "./place.js";
  */
 const renewedPerRun = 50;
 
+/** New tasks that one run places at most; the next run follows at once. It bounds how long the event loop is held. */
+const freshPerRun = 5_000;
+
 export interface Blocked {
   groups: ReadonlySet<string>;
   gained: ReadonlySet<string>;
@@ -54,10 +57,11 @@ export class Waiting {
   }
 
   /** What to place now. What changes from here on counts for the next run. */
-  begin(get: (id: string) => Task | undefined): { tasks: Task[]; blocked: Blocked } {
+  begin(get: (id: string) => Task | undefined): { tasks: Task[]; blocked: Blocked; more: boolean } {
     const tasks: Task[] = [];
     const groups = new Set<string>();
     let renewed = 0;
+    let fresh = 0;
     for (const key of this.#blocked) {
       renewed += 1;
       if (renewed > renewedPerRun) groups.add(key);
@@ -65,13 +69,15 @@ export class Waiting {
     for (const id of this.#tasks) {
       const task = get(id);
       if (task === undefined) continue;
+      if (task.placementMessage === "") fresh += 1;
+      if (task.placementMessage === "" && fresh > freshPerRun) continue;
       tasks.push(task);
       // A new one has to be told why it waits.
       if (task.placementMessage === "") groups.delete(groupKey(task));
     }
     const gained = this.#gained;
     this.#gained = new Set();
-    return { tasks, blocked: { groups, gained } };
+    return { tasks, blocked: { groups, gained }, more: fresh > freshPerRun };
   }
 
   /** What came of it: groups of which nothing is said were passed over and stay as they were. */
