@@ -15,6 +15,8 @@ export interface ControllersOptions {
   clusterName: string;
   /** Every manager's gRPC address, the leader's first. */
   managers: () => readonly string[];
+  /** Every manager's name. */
+  managerNames: () => readonly string[];
   /** What agents are told at the end. */
   farewell: () => ClusterError;
   clock: Clock;
@@ -33,7 +35,7 @@ export class Controllers implements AsyncDisposable {
     return new Controllers(options);
   }
 
-  private constructor({ store, managers, farewell, clock, rng, log }: ControllersOptions) {
+  private constructor({ store, managers, managerNames, farewell, clock, rng, log }: ControllersOptions) {
     const parts = { store, clock, rng };
     const life = new Lifetime();
     this.#life = life;
@@ -50,7 +52,9 @@ export class Controllers implements AsyncDisposable {
     autoscaler.start();
     life.use(new Rebalancer({ ...parts, log: log.child({ part: "rebalancer" }) }));
     // Ends first: sessions that end because this manager does are no news of their nodes.
-    life.use(new NodeMonitor({ ...parts, dispatcher: this.dispatcher, log: log.child({ part: "nodes" }) }));
+    life.use(
+      new NodeMonitor({ ...parts, dispatcher: this.dispatcher, managerNames, log: log.child({ part: "nodes" }) }),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -205,6 +205,7 @@ async function run(options: ManagerOptions, signal: AbortSignal, end: End, log: 
           ...parts,
           clusterName: consensus.clusterName,
           managers: addresses,
+          managerNames: () => consensus.status().managers.map(({ name }) => name),
           farewell: () =>
             signal.aborted ? new ClusterError("unavailable", "this manager is stopping") : goesElsewhere(),
           log,

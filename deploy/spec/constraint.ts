@@ -1,7 +1,7 @@
 // Placement constraints, `node.labels.zone==eu`: parsed when a spec is checked, matched by the scheduler.
 // Values compare without regard to case, as Swarm's do; a node without the label differs from every value.
 
-import { type Node, NodeRole } from "../../proto/mod.js";
+import type { Node } from "../../proto/mod.js";
 import { type Pattern, parsePattern } from "./constraint-pattern.js";
 import { limits } from "./limits.js";
 import { closest } from "./suggest.js";
@@ -152,7 +152,7 @@ export function parseKey(name: string): ConstraintKey | { rule: string; fix: str
 }
 
 /** What of a node constraints look at; a stored Node is one. */
-export type ConstraintNode = Pick<Node, "meta" | "spec" | "description">;
+export type ConstraintNode = Pick<Node, "meta" | "spec" | "description" | "manager">;
 
 /** The node's labels: those set by users go before those its agent was started with. */
 export function labelsOf(node: ConstraintNode): Record<string, string> {
@@ -168,8 +168,7 @@ export function nodeValue(key: ConstraintKey, node: ConstraintNode): string | un
     case "node.hostname":
       return description.hostname;
     case "node.role":
-      // Every node is a worker; those whose agent was told to run a manager beside itself are managers.
-      return node.spec.role === NodeRole.MANAGER ? "manager" : "worker";
+      return node.manager ? "manager" : "worker";
     case "node.ip":
       return description.advertiseAddress;
     case "node.platform.os":

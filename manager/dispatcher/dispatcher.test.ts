@@ -48,7 +48,14 @@ describe("Dispatcher over gRPC", () => {
       tx.create("revisions", makeRevision(makeService()));
     });
     dispatcher = new Dispatcher({ store, clock, rng: seededRng(2), log: silentLogger, managers: ["127.0.0.1:7400"] });
-    monitor = new NodeMonitor({ store, dispatcher, clock, rng: seededRng(3), log: silentLogger });
+    monitor = new NodeMonitor({
+      store,
+      dispatcher,
+      clock,
+      rng: seededRng(3),
+      log: silentLogger,
+      managerNames: () => [],
+    });
     server = new Server();
     server.addService(
       DispatcherService,

@@ -409,6 +409,7 @@ export class Dispatcher implements AsyncDisposable {
           availabilitySinceMs: 0,
         },
         description: whole,
+        manager: before?.manager ?? false,
         status:
           before?.status.state === NodeState.READY
             ? { ...before.status, lossConfirmed: false }

@@ -58,11 +58,13 @@ afterEach(async () => {
   await store[Symbol.asyncDispose]();
 });
 
+let managerNames: readonly string[] = [];
+
 /** A leader's parts. */
 function start(): void {
   const common = { store, clock, log: silentLogger };
   dispatcher = new Dispatcher({ ...common, rng: seededRng(2), managers: ["127.0.0.1:7400"] });
-  const monitor = new NodeMonitor({ ...common, rng: seededRng(3), dispatcher });
+  const monitor = new NodeMonitor({ ...common, rng: seededRng(3), dispatcher, managerNames: () => managerNames });
   const orchestrator = new Orchestrator({ ...common, rng: seededRng(4) });
   const scheduler = new Scheduler({ ...common, rng: seededRng(5) });
   orchestrator.start();
@@ -273,4 +275,19 @@ test("an agent that registers over and over is held back, and not lost for it", 
   await again();
   await pass(1_000);
   expect(states()[0]).toBe(NodeState.READY);
+});
+
+test("nodes of managers say so, and no more when their manager has left", async () => {
+  const managers = () => [...store.view().nodes.values()].filter(({ manager }) => manager).map(({ meta }) => meta.id);
+  expect(managers()).toEqual([]);
+  const [first, second] = [...store.view().nodes.values()].map(({ description }) => description.hostname);
+  managerNames = [first ?? ""];
+  await pass(6_000);
+  expect(managers()).toEqual([first]);
+  managerNames = [second ?? ""];
+  await pass(6_000);
+  expect(managers()).toEqual([second]);
+  managerNames = [];
+  await pass(6_000);
+  expect(managers()).toEqual([]);
 });

@@ -32,6 +32,8 @@ export interface NodeMonitorOptions {
   clock: Clock;
   rng: Rng;
   log: Logger;
+  /** Names of the managers' cluster's members, which are those of their hosts. */
+  managerNames: () => readonly string[];
 }
 
 export class NodeMonitor implements AsyncDisposable {
@@ -64,6 +66,7 @@ export class NodeMonitor implements AsyncDisposable {
   #tick(): void {
     this.#noticeStandstill();
     this.#tickedMs = this.#options.clock.monotonic();
+    if (this.#misnamed().length > 0) this.#loop.wake();
     this.#cancelTick = this.#options.clock.after(tickMs, () => this.#tick());
   }
 
@@ -90,6 +93,7 @@ export class NodeMonitor implements AsyncDisposable {
     // First: whoever reads that nodes are unknown may read why nothing is done about it.
     await this.#setBrake(brake);
     await this.#setStates([...verdicts]);
+    await this.#setManagers();
     for (const { meta, status } of [...store.view().nodes.values()])
       if (status.state === NodeState.DOWN) await this.#orphanTasks(meta.id);
     // The loop's timer is on the wall clock's scale.
@@ -166,6 +170,30 @@ export class NodeMonitor implements AsyncDisposable {
       });
       for (const [id, { state, message }] of slice) log.info({ node: id, state, message }, "node state changed");
     }
+  }
+
+  /** Nodes of which is stored what they are no more: managers come and go without a word to the store. */
+  #misnamed(): string[] {
+    const names = new Set(this.#options.managerNames());
+    return [...this.#options.store.view().nodes.values()]
+      .filter(({ manager, description }) => manager !== names.has(description.hostname))
+      .map(({ meta }) => meta.id);
+  }
+
+  async #setManagers(): Promise<void> {
+    const { store, clock, managerNames } = this.#options;
+    const ids = this.#misnamed();
+    for (let i = 0; i < ids.length; i += writesPerTransaction)
+      await store.update((tx) => {
+        const names = new Set(managerNames());
+        for (const id of ids.slice(i, i + writesPerTransaction)) {
+          const node = tx.nodes.get(id);
+          if (node === undefined) continue;
+          const manager = names.has(node.description.hostname);
+          if (manager !== node.manager)
+            tx.put("nodes", { ...node, meta: { ...node.meta, updatedAtMs: clock.now() }, manager });
+        }
+      });
   }
 
   async #orphanTasks(nodeId: string): Promise<void> {

@@ -147,7 +147,7 @@ export function isSameRoom(before: Node, after: Node): boolean {
   return (
     before.status.state === after.status.state &&
     before.spec.availability === after.spec.availability &&
-    before.spec.role === after.spec.role &&
+    before.manager === after.manager &&
     JSON.stringify([before.spec.labels, before.description]) === JSON.stringify([after.spec.labels, after.description])
   );
 }

@@ -299,6 +299,7 @@ export class FakeDispatcher implements AsyncDisposable {
       status: { state: NodeState.READY, message: "", sinceMs: 1, lossConfirmed: false, lastSeenAtMs: 0 },
       subnet: this.#options.subnet ?? "10.128.7.0/24",
       problems: [],
+      manager: false,
     };
   }
 }

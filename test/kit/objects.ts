@@ -136,6 +136,7 @@ export function makeNode(id: string, changes: Partial<Node> = {}): Node {
     status: { state: NodeState.READY, message: "", sinceMs: 0, lossConfirmed: false, lastSeenAtMs: 0 },
     subnet: "10.128.1.0/24",
     problems: [],
+    manager: false,
     ...changes,
   };
 }

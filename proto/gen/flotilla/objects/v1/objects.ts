@@ -873,6 +873,8 @@ export interface Node {
   subnet: string;
   /** What its ambassador can't do, in words: a port that something else on the host has. (agent) */
   problems: string[];
+  /** Whether a member of the managers' cluster has its name: the node's role in constraints. (monitor) */
+  manager: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -5655,6 +5657,7 @@ function createBaseNode(): Node {
     status: undefined,
     subnet: "",
     problems: [],
+    manager: false,
     _unknownFields: {},
   };
 }
@@ -5678,6 +5681,9 @@ export const Node: MessageFns<Node> = {
     }
     for (const v of message.problems) {
       writer.uint32(50).string(v!);
+    }
+    if (message.manager !== false) {
+      writer.uint32(56).bool(message.manager);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -5751,6 +5757,14 @@ export const Node: MessageFns<Node> = {
             message.problems.push(reader.string());
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.manager = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5786,6 +5800,7 @@ export const Node: MessageFns<Node> = {
       : undefined;
     message.subnet = object.subnet ?? "";
     message.problems = object.problems?.map((e) => e) || [];
+    message.manager = object.manager ?? false;
     return message;
   },
 };
