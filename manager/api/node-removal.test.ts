@@ -134,7 +134,7 @@ describe("node drain, lost and inspect", () => {
 
   it("adds up what its tasks reserve, countable things too, until they have ended", async () => {
     const spec = makeSpec();
-    spec.task.reservations = { nanoCpus: 5, memoryBytes: 7, generic: { gpu: 2 } };
+    spec.task.reservations = { nanoCpus: 5, memoryBytes: 7, generic: { gpu: 2, constructor: 1 } };
     const service = makeService({ spec });
     await store.update((tx) => {
       tx.create("nodes", makeNode("h1"));
@@ -146,6 +146,6 @@ describe("node drain, lost and inspect", () => {
     });
     const { tasks, reserved } = nodeState(store.view(), store.view().nodes.get("h1")!, []);
     expect(tasks).toBe(1);
-    expect(reserved).toEqual({ nanoCpus: 10, memoryBytes: 14, generic: { gpu: 4 } });
+    expect(reserved).toEqual({ nanoCpus: 10, memoryBytes: 14, generic: { gpu: 4, constructor: 2 } });
   });
 });

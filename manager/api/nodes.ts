@@ -32,7 +32,7 @@ export function nodeState(view: View, node: Node, managers: Managers): NodeState
   let tasks = 0;
   let nanoCpus = 0;
   let memoryBytes = 0;
-  const generic: Record<string, number> = {};
+  const generic = new Map<string, number>();
   for (const task of view.tasksOfNode(node.meta.id)) {
     if (task.status.state >= TaskState.COMPLETE) continue;
     if (task.desiredState <= TaskState.RUNNING) tasks += 1;
@@ -40,10 +40,10 @@ export function nodeState(view: View, node: Node, managers: Managers): NodeState
     nanoCpus += reservations?.nanoCpus ?? 0;
     memoryBytes += reservations?.memoryBytes ?? 0;
     for (const [kind, count] of Object.entries(reservations?.generic ?? {}))
-      generic[kind] = (generic[kind] ?? 0) + count;
+      generic.set(kind, (generic.get(kind) ?? 0) + count);
   }
   const manager = managers.find(({ name }) => name === node.description.hostname);
-  return { node, tasks, reserved: { nanoCpus, memoryBytes, generic }, manager };
+  return { node, tasks, reserved: { nanoCpus, memoryBytes, generic: Object.fromEntries(generic) }, manager };
 }
 
 export function listNodes(view: View, managers: Managers): NodeStateMessage[] {

@@ -44,7 +44,10 @@ export class Board {
 
   generic(name: string): GenericColumn {
     return made(this.#generic, name, () => ({
-      has: this.index.nodes.map((node) => node.description.resources.generic[name] ?? 0),
+      // Named freely: a thing called "constructor" is not what every object has.
+      has: this.index.nodes.map(({ description: { resources } }) =>
+        Object.hasOwn(resources.generic, name) ? (resources.generic[name] ?? 0) : 0,
+      ),
       used: this.#uses.map((use) => use.generic.get(name) ?? 0),
     }));
   }

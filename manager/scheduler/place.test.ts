@@ -416,3 +416,9 @@ test("each node says what it lacks, or how it does", () => {
     { nodeId: "h2", nodeName: "h2", fits: false, reason: "with port 8080 in use" },
   ]);
 });
+
+test("a countable thing named like what every object has is no node's that does not have it", () => {
+  const spec = specWith({ generic: { constructor: 1 } });
+  const has = nodeWith("b", { generic: { constructor: 1 } });
+  expect(run(newTasks(2), [nodeWith("a"), has], spec).assigned.map(({ nodeId }) => nodeId)).toEqual(["b"]);
+});
