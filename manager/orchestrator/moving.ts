@@ -63,7 +63,10 @@ export class MoveBudget {
   readonly #slots: () => Iterable<readonly Task[]>;
   readonly #isFinished: (task: Task) => boolean;
   readonly #node: NodeOf;
+  readonly #rolling: boolean;
   #spent: { unavailable: number; surge: number } | undefined;
+  /** Of the unavailable ones, those whose tasks found no node. */
+  #homeless = 0;
 
   constructor(
     budget: Budget,
@@ -73,12 +76,15 @@ export class MoveBudget {
       /** Whether a task ended by itself and is not replaced. */
       isFinished: (task: Task) => boolean;
       node: NodeOf;
+      /** Whether a rollout is under way. */
+      rolling: boolean;
     },
   ) {
     this.#budget = budget;
     this.#slots = counted.slots;
     this.#isFinished = counted.isFinished;
     this.#node = counted.node;
+    this.#rolling = counted.rolling;
   }
 
   /**
@@ -94,8 +100,11 @@ export class MoveBudget {
       this.#spent.surge += 1;
       return "start-first";
     }
+    // Who is pushed out may find no room again, and the next one is not to wait for that: there is room for neither
+    // before others leave. In a rollout the scheduler pushes out no more than may be missing.
+    const homeless = drained || startFirst || this.#rolling ? 0 : this.#homeless;
     // Bound to its node, it cannot be replaced elsewhere first: it counts as at least one that may be missing.
-    if (this.#spent.unavailable >= Math.max(isBound ? 1 : 0, maxUnavailable)) return undefined;
+    if (this.#spent.unavailable - homeless >= Math.max(isBound ? 1 : 0, maxUnavailable)) return undefined;
     this.#spent.unavailable += 1;
     return "stop-first";
   }
@@ -125,6 +134,7 @@ export class MoveBudget {
     const spent = { unavailable: 0, surge: 0 };
     for (const tasks of this.#slots()) {
       let live = 0;
+      let placed = 0;
       let served = false;
       for (const task of tasks) {
         if (!isWanted(task)) continue;
@@ -134,10 +144,13 @@ export class MoveBudget {
         }
         const state = this.#node(task.nodeId)?.status.state;
         if (task.nodeId === "" || (state !== undefined && state !== NodeState.DOWN)) live += 1;
+        if (task.nodeId !== "" || task.placementMessage === "") placed += 1;
         if (isReady(task) && state === NodeState.READY) served = true;
       }
       spent.surge += Math.max(0, live - 1);
-      if (!served) spent.unavailable += 1;
+      if (served) continue;
+      spent.unavailable += 1;
+      if (live > 0 && placed === 0) this.#homeless += 1;
     }
     return spent;
   }

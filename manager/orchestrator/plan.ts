@@ -105,6 +105,7 @@ function planSlots(snapshot: ServiceSnapshot, draft: Draft, making: Making): Ser
       },
       isFinished: (task) => isFinished(context, task),
       node,
+      rolling: before !== undefined,
     }),
     rolling: before !== undefined,
     id: making.id,

@@ -71,7 +71,7 @@ interface Batch extends Group {
 }
 
 /**
- * Those that have one node only go first, then groups by priority, then by their oldest task. When packing, larger
+ * Those that have one node only go first (with preemption: of each priority), then groups by priority, then by their oldest task. When packing, larger
  * tasks go before smaller ones of the same priority, which leaves less room that nobody can use.
  */
 export function place(input: PlaceInput): Placement {
@@ -89,10 +89,26 @@ export function place(input: PlaceInput): Placement {
       },
       board,
     );
-  const batches = run.batches();
-  for (const batch of batches) run.placeFixed(batch);
-  for (const batch of batches) run.placeFree(batch);
+  for (const batches of inRounds(run.batches(), run.preemption !== undefined)) {
+    for (const batch of batches) run.placeFixed(batch);
+    for (const batch of batches) run.placeFree(batch);
+  }
   return run.placement;
+}
+
+/**
+ * Batches, highest priority first, that are placed together. Where tasks are pushed out, those of lower priority come
+ * after all others: what replaces one on the only node that it may run on would else take the room that it left.
+ */
+function inRounds(batches: readonly Batch[], byPriority: boolean): (readonly Batch[])[] {
+  if (!byPriority) return [batches];
+  const rounds: Batch[][] = [];
+  for (const batch of batches) {
+    const round = rounds.at(-1);
+    if (round?.[0]?.demand.priority === batch.demand.priority) round.push(batch);
+    else rounds.push([batch]);
+  }
+  return rounds;
 }
 
 class Run {
