@@ -56,7 +56,7 @@ export function checkServiceSpec(message: ServiceMessage): CheckedSpec {
             message.stopAfterDisconnectMs,
             60_000,
             limits.durationMs,
-            limits.shortWaitMs,
+            limits.disconnectMs,
           ),
         }),
     autoscale,

@@ -131,13 +131,8 @@ export function describe(spec: ServiceSpec): Section[] {
       [...describeUpdate("update", spec.update), ...describeUpdate("rollback", spec.rollback)].map(toEntry),
       false,
     ),
-    fields(
-      [
-        ["drain_timeout", duration(spec.drainTimeoutMs)],
-        ["stop_after_disconnect", duration(spec.stopAfterDisconnectMs)],
-      ],
-      false,
-    ),
+    fields([["drain_timeout", duration(spec.drainTimeoutMs)]], false),
+    fields([["stop_after_disconnect", duration(spec.stopAfterDisconnectMs)]], true),
     texts("depends_on", spec.dependsOn),
   ];
 }

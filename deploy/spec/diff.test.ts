@@ -104,7 +104,7 @@ test.each<[string, ServiceSpec, ServiceSpec, [string, string, string, boolean][]
     [
       ["constraints[0]", "node.id==a", "", keeping],
       ["affinities[0]", "", "service==db,weight=-5", keeping],
-      ["stop_after_disconnect", "", "1m30.5s", keeping],
+      ["stop_after_disconnect", "", "1m30.5s", replacing],
       ["depends_on[0]", "", "db", keeping],
     ],
   ],

@@ -48,8 +48,10 @@ export const limits = {
   cronLength: 200,
   /** Ended runs of either kind that a cron job keeps. */
   keptRuns: 100,
-  /** Below this a manager's restart alone would stop tasks, or skip runs. */
+  /** Below this a manager's restart alone would skip runs. */
   shortWaitMs: 1000,
+  /** Two heartbeats: with less, tasks would be stopped between two of them though nothing is wrong. */
+  disconnectMs: 10_000,
   maxReplicasPerNode: 10_000,
   attempts: 1000,
   retries: 1000,

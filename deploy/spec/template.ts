@@ -23,12 +23,14 @@ export function portTemplate({ protocol, targetPort, publishedPort, mode }: Port
 /**
  * The hash of what a task is: its container with mounts and their drivers, what it reserves and may use, how it is
  * restarted, and its ports. Mode and replicas, automatic scaling, the service's labels, published ports, update
- * settings, priority, placement, dependencies and stop_after_disconnect are not in it.
+ * settings, priority, placement and dependencies are not in it. stop_after_disconnect is: a task goes by what its agent was
+ * told with it, and one that runs on by the old rule would only look fenced.
  */
 export function templateHash(spec: ServiceSpec): string {
   const { placement: _, priority: __, ...task } = spec.task;
   const ports = spec.ports.map(portTemplate).sort();
-  return createHash("sha256").update(canonical({ task, ports })).digest("hex").slice(0, 32);
+  const { stopAfterDisconnectMs } = spec;
+  return createHash("sha256").update(canonical({ task, ports, stopAfterDisconnectMs })).digest("hex").slice(0, 32);
 }
 
 /** Whether two checked specs say the same. */

@@ -195,7 +195,8 @@ test.each<[string, object, string, RegExp, RegExp]>([
   ["too large a surge", { update: { maxSurge: 10_001 } }, "update.max_surge", /0 to 10000/, /1/],
   ["an unknown order", { update: { order: 7 } }, "update.order", /one of stop-first, start-first/, /stop-first/],
 
-  ["a too short disconnection", { stopAfterDisconnectMs: 0 }, "stop_after_disconnect", /from 1s to 24h/, /1m/],
+  ["a too short disconnection", { stopAfterDisconnectMs: 0 }, "stop_after_disconnect", /from 10s to 24h/, /1m/],
+  ["less than two heartbeats", { stopAfterDisconnectMs: 9_999 }, "stop_after_disconnect", /from 10s to 24h/, /1m/],
   ["a service that waits for itself", { dependsOn: ["web"] }, "depends_on[0]", /for ever/, /leave it out/],
   ["a dependency twice", { dependsOn: ["db", "db"] }, "depends_on[1]", /depends_on\[0\]/, /leave one/],
   ["a dependency that is no name", { dependsOn: ["My DB"] }, "depends_on[0]", /lower-case/, /my-db/],

@@ -50,7 +50,7 @@ describe("cluster settings", () => {
   it("are refused all at once where they make no sense", async () => {
     const refused = await update({
       strategy: 9 as never,
-      lostAfterMs: 1_000,
+      lostAfterMs: 9_000,
       taskHistory: 0,
       rebalanceMoves: 100_000,
       rebalanceIntervalMs: 1,
@@ -59,7 +59,7 @@ describe("cluster settings", () => {
       code: "invalid_argument",
       violations: [
         { field: "placement_strategy", rule: "must be spread or binpack" },
-        { field: "lost_after", value: "1s", fix: "use for example 15s" },
+        { field: "lost_after", value: "9s", fix: "use for example 15s" },
         { field: "task_history", value: "0" },
         { field: "rebalance_moves" },
         { field: "rebalance_interval" },

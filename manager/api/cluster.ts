@@ -74,7 +74,7 @@ export async function updateCluster(
 }
 
 /** Two heartbeats may be missed by chance; and whoever waits a day for replacements wants none. */
-const lostAfterMs = { min: 5_000, max: limits.durationMs } as const;
+const lostAfterMs = { min: 10_000, max: limits.durationMs } as const;
 /** The wait before a slot's next task is counted from the tasks that are kept. */
 const taskHistory = { min: 1, max: 100 } as const;
 const rebalanceMovesMax = 1_000;

@@ -258,7 +258,7 @@ describe("agents that go away", () => {
   it("most of them at once: the brake holds; one is given up by hand; back again, nothing else is restarted", async () => {
     await cluster.must(...words("service create --quiet --name web --replicas 6"), BUSYBOX_IMAGE, ...endless);
     await cluster.must(
-      ...words("service create --quiet --name single --stop-after-disconnect 5s --stop-grace-period 1s"),
+      ...words("service create --quiet --name single --stop-after-disconnect 10s --stop-grace-period 1s"),
       ...[BUSYBOX_IMAGE, ...endless],
     );
     const single = (await spread("single")).indexOf(1) + 1;

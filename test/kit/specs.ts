@@ -128,7 +128,7 @@ export const anySpec: fc.Arbitrary<ServiceSpec> = fc
     maxReplicasPerNode: fc.nat(5),
     ports,
     updates: fc.tuple(update, update, room, room),
-    stopAfterDisconnectMs: maybe(fc.integer({ min: 1000, max: 100_000 })),
+    stopAfterDisconnectMs: maybe(fc.integer({ min: 10_000, max: 100_000 })),
     dependsOn: fc.shuffledSubarray(["db", "cache", "queue"]),
   })
   .map((parts) => {

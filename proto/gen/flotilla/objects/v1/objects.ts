@@ -500,7 +500,7 @@ export interface ServiceSpec {
     | undefined;
   /**
    * An agent without any manager for so long stops the tasks, and only then are they replaced elsewhere: never two of
-   * them run at once. From 1,000. Absent: they run on.
+   * them run at once. From 10,000. Absent: they run on.
    */
   stopAfterDisconnectMs?:
     | number
