@@ -216,3 +216,14 @@ test("stop_after_disconnect: a replacement that is prepared while the old task's
   expect(world.ready()).toEqual([]);
   expect(world.run(20_000, () => world.converged())).toBe(true);
 });
+
+test("stop_after_disconnect: a removed service keeps its name until its lost task must have been stopped", () => {
+  const world = converged(1, {}, {}, fenced);
+  const [task] = world.ready();
+  const lastSeenMs = lose(world, task);
+  world.run(1000);
+  world.remove();
+  world.run(lastSeenMs + fenceMs - 1000 - world.now);
+  expect(world.gone).toBe(false);
+  expect(world.run(2000, () => world.gone)).toBe(true);
+});

@@ -60,7 +60,13 @@ export interface ServicePlan {
 export function planService(snapshot: ServiceSnapshot, making: Making): ServicePlan {
   const draft = new Draft(snapshot.tasks, making.now);
   const { service: before } = snapshot;
-  if (before.removing) return { steps: planRemoval(snapshot, draft), wakeAtMs: undefined };
+  if (before.removing) {
+    let wakeAtMs: number | undefined;
+    const steps = planRemoval(snapshot, draft, (atMs) => {
+      wakeAtMs = Math.min(wakeAtMs ?? atMs, atMs);
+    });
+    return { steps, wakeAtMs };
+  }
   const waits = waitingFor(snapshot);
   const service: Service = waits === before.waitingFor ? before : { ...before, waitingFor: waits };
   if (waits !== "") return { steps: withService(before, service, [], making), wakeAtMs: undefined };

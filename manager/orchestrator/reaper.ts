@@ -57,11 +57,18 @@ function endUnplaced(task: Task, now: number): Task {
   };
 }
 
-/** Removed tasks first, then what they hang on: a removal cut short anywhere goes on from there. */
-export function planRemoval({ service, revisions, rollouts, node }: ServiceSnapshot, draft: Draft): Step[] {
+/**
+ * Removed tasks first, then what they hang on: a removal cut short anywhere goes on from there. The name is free only
+ * when nothing of the service can run any more: the next service of that name may be the same thing.
+ */
+export function planRemoval(
+  { service, revisions, rollouts, node }: ServiceSnapshot,
+  draft: Draft,
+  wake: (atMs: number) => void,
+): Step[] {
   for (const { meta } of draft.tasks()) draft.want(meta.id, TaskState.REMOVE);
-  // With the service nobody is left to take its slots: nothing is fenced.
-  reap(draft, { node, revision: () => undefined, wake: () => undefined });
+  const byNumber = new Map(revisions.map((revision) => [revision.number, revision]));
+  reap(draft, { node, revision: (number) => byNumber.get(number), wake });
   const steps = draft.steps();
   if (draft.tasks().length > 0) return steps;
   for (const { meta } of rollouts) steps.push({ do: "remove", table: "rollouts", id: meta.id });
