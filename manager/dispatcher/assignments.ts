@@ -1,16 +1,17 @@
-// What one node's agent must know: its tasks and every route. The first message is COMPLETE, the later ones carry
-// what changed since, chained by applies_to and results_in. What has not been sent yet is kept by object, newest
-// only, so a slow agent costs as much memory as there are objects, and no more.
+// What one node's agent must know: its own tasks, and what all agents are told alike (see shared.ts). The first message
+// is COMPLETE, the later ones carry what changed since, chained by applies_to and results_in. What has not been sent
+// yet is kept by object, newest only, so a slow agent costs as much memory as there are objects, and no more.
 
-import { type Node, type Task, TaskState } from "../../proto/mod.js";
+import { type Task, TaskState } from "../../proto/mod.js";
 import {
   type AssignmentChange,
   AssignmentsKind,
   type AssignmentsMessage,
   type TaskAssignment,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import type { RouteTable } from "../routes/mod.js";
 import type { View } from "../store/mod.js";
+import type { SharedSection, SharedState } from "./shared.js";
+import { withShared } from "./wire.js";
 
 /** Whether the node must hear of the task: it has one, and it was not given up as lost. */
 function concerns(task: Task, nodeId: string): boolean {
@@ -19,9 +20,11 @@ function concerns(task: Task, nodeId: string): boolean {
 
 export interface AssignmentSources {
   view(): View;
-  routes: RouteTable;
+  shared: SharedState;
   /** Whether every ambassador has let go of the task. */
   isDrained(taskId: string): boolean;
+  /** How long it takes until every ambassador has been told that an endpoint is draining. */
+  announceMs(): number;
 }
 
 export class AssignmentSet {
@@ -30,8 +33,8 @@ export class AssignmentSet {
   /** By task id, what was sent of it that can change: its status comes from the agent and is not sent back. */
   readonly #sentTasks = new Map<string, string>();
   readonly #dirtyTasks = new Set<string>();
-  readonly #dirtyRoutes = new Set<string>();
-  readonly #dirtyNodes = new Set<string>();
+  /** Of the shared state, as it was told last. */
+  #sharedRevision = Number.POSITIVE_INFINITY;
   #sequence = 0;
 
   constructor(nodeId: string, sources: AssignmentSources) {
@@ -39,57 +42,47 @@ export class AssignmentSet {
     this.#sources = sources;
   }
 
+  /** Up to where the agent was told what all are told; infinite before its COMPLETE. */
+  get sharedRevision(): number {
+    return this.#sharedRevision;
+  }
+
   touchTask(taskId: string): void {
     this.#dirtyTasks.add(taskId);
   }
 
-  touchRoute(serviceId: string): void {
-    this.#dirtyRoutes.add(serviceId);
-  }
-
-  touchNode(nodeId: string): void {
-    this.#dirtyNodes.add(nodeId);
-  }
-
   complete(): AssignmentsMessage {
-    this.#dirtyTasks.clear();
-    this.#dirtyRoutes.clear();
-    this.#dirtyNodes.clear();
     this.#sentTasks.clear();
+    this.#dirtyTasks.clear();
+    const { shared } = this.#sources;
     const view = this.#sources.view();
-    const changes: AssignmentChange[] = [];
-    for (const task of view.tasksOfNode(this.#nodeId)) {
-      const change = this.#taskChange(view, task.meta.id);
-      if (change !== undefined) changes.push(change);
-    }
-    for (const route of this.#sources.routes.routes()) changes.push({ item: { $case: "route", value: route } });
-    for (const { meta } of view.nodes.values()) changes.push(nodeChange(view, meta.id));
-    this.#sequence += 1;
-    return { kind: AssignmentsKind.COMPLETE, appliesTo: "", resultsIn: String(this.#sequence), changes };
+    for (const task of view.tasksOfNode(this.#nodeId)) this.#dirtyTasks.add(task.meta.id);
+    return this.#message(AssignmentsKind.COMPLETE, this.#takeTasks(view), shared.whole());
   }
 
   /** What changed since the last message; undefined when nothing did that the agent does not know. */
   incremental(): AssignmentsMessage | undefined {
-    const view = this.#sources.view();
+    const own = this.#takeTasks(this.#sources.view());
+    const section = this.#sources.shared.since(this.#sharedRevision);
+    if (own.length === 0 && section.changes.length === 0) return undefined;
+    return this.#message(AssignmentsKind.INCREMENTAL, own, section);
+  }
+
+  #message(kind: AssignmentsKind, own: readonly AssignmentChange[], section: SharedSection): AssignmentsMessage {
+    const appliesTo = kind === AssignmentsKind.COMPLETE ? "" : String(this.#sequence);
+    this.#sequence += 1;
+    this.#sharedRevision = this.#sources.shared.revision;
+    return withShared({ kind, appliesTo, resultsIn: String(this.#sequence) }, own, section);
+  }
+
+  #takeTasks(view: View): AssignmentChange[] {
     const changes: AssignmentChange[] = [];
     for (const id of this.#dirtyTasks) {
       const change = this.#taskChange(view, id);
       if (change !== undefined) changes.push(change);
     }
-    for (const id of this.#dirtyRoutes) {
-      const route = this.#sources.routes.get(id);
-      changes.push({
-        item: route === undefined ? { $case: "removedRouteId", value: id } : { $case: "route", value: route },
-      });
-    }
-    for (const id of this.#dirtyNodes) changes.push(nodeChange(view, id));
     this.#dirtyTasks.clear();
-    this.#dirtyRoutes.clear();
-    this.#dirtyNodes.clear();
-    if (changes.length === 0) return undefined;
-    const appliesTo = String(this.#sequence);
-    this.#sequence += 1;
-    return { kind: AssignmentsKind.INCREMENTAL, appliesTo, resultsIn: String(this.#sequence), changes };
+    return changes;
   }
 
   #taskChange(view: View, id: string): AssignmentChange | undefined {
@@ -114,27 +107,12 @@ export class AssignmentSet {
       task,
       spec: spec.task,
       ports: spec.ports,
-      drainTimeoutMs: spec.drainTimeoutMs,
+      // It begins when the agent hears of the stop, and the last ambassador hears of it that much later.
+      drainTimeoutMs: spec.drainTimeoutMs + this.#sources.announceMs(),
       drained: this.#sources.isDrained(task.meta.id),
       serviceLabels: spec.labels,
       templateHash,
       ...(spec.stopAfterDisconnectMs === undefined ? {} : { stopAfterDisconnectMs: spec.stopAfterDisconnectMs }),
     };
   }
-}
-
-/** One for all agents, by the stored node; see wire.ts. */
-const nodeChanges = new WeakMap<Node, AssignmentChange>();
-
-/** What a node's name stands for, on every host. */
-function nodeChange(view: View, id: string): AssignmentChange {
-  const node = view.nodes.get(id);
-  if (node === undefined) return { item: { $case: "removedNodeId", value: id } };
-  let change = nodeChanges.get(node);
-  if (change === undefined) {
-    const { hostname, advertiseAddress } = node.description;
-    change = { item: { $case: "node", value: { id, hostname, address: advertiseAddress } } };
-    nodeChanges.set(node, change);
-  }
-  return change;
 }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
 import { ClusterError, seededRng, silentLogger } from "../../lib/mod.js";
 import { fromServiceError } from "../../proto/errors.js";
@@ -114,6 +114,17 @@ describe("Dispatcher over gRPC", () => {
     const again = await register();
     expect(again.message.node?.subnet).toBe("10.128.1.0/24");
     expect(fromServiceError((await first.ended) as never).code).toBe("conflict");
+  });
+
+  it("takes back an agent of which nothing need be written only once it knows that it leads still", async () => {
+    await register();
+    const { revision } = store.view();
+    const asked = vi.spyOn(store, "barrier");
+    asked.mockRejectedValueOnce(new ClusterError("unavailable", "no quorum"));
+    await expect(register()).rejects.toMatchObject({ code: 14 });
+    await register();
+    expect(asked).toHaveBeenCalledTimes(2);
+    expect(store.view().revision).toBe(revision);
   });
 
   it("refuses a second node on the address of a connected one, naming both", async () => {

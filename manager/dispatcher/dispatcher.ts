@@ -380,7 +380,9 @@ export class Dispatcher implements AsyncDisposable {
       ]);
     const whole = { ...rest, resources };
     const { store, clock, log } = this.#options;
-    return await store.update((tx) => {
+    let isWritten = true;
+    const stored = await store.update((tx) => {
+      isWritten = true;
       const [cluster] = tx.clusters.values();
       if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
       const nowMs = clock.now();
@@ -398,8 +400,14 @@ export class Dispatcher implements AsyncDisposable {
       }
       // All agents are back at once when a manager begins to lead: thousands of writes that say nothing would hold up
       // what keeps it the leader.
-      if (before?.status.state === NodeState.READY && !before.status.lossConfirmed && isSame(before.description, whole))
+      if (
+        before?.status.state === NodeState.READY &&
+        !before.status.lossConfirmed &&
+        isSame(before.description, whole)
+      ) {
+        isWritten = false;
         return before;
+      }
       const node: Node = {
         meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
         spec: before?.spec ?? {
@@ -423,6 +431,10 @@ export class Dispatcher implements AsyncDisposable {
       } else tx.put("nodes", { ...node, meta: { ...before.meta, updatedAtMs: nowMs } });
       return node;
     });
+    // No write was refused that one who was deposed and does not know it would find out by, and its agents would take
+    // what was for what is: start what they had stopped for being cut off, say. All who come at once share the question.
+    if (!isWritten) await store.barrier();
+    return stored;
   }
 
   async *assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {

@@ -1,38 +1,35 @@
-// Every agent is told of every route and every node, and it is the same for all of them: its bytes are made once. With
-// thousands of agents, making them again for each was most of what the leader did, above all when all agents come at once.
+// What all agents are told alike comes as bytes that were made once (see shared.ts); only an agent's own part is
+// encoded for it.
 
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import {
-  AssignmentChange,
+  type AssignmentChange,
   AssignmentsMessage,
   DispatcherService,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
+import type { SharedSection } from "./shared.js";
 
-/** AssignmentsMessage.changes: field 4, with a length. */
-const changesTag = (4 << 3) | 2;
+/** By the message whose changes end with the section's. */
+const sections = new WeakMap<AssignmentsMessage, { own: readonly AssignmentChange[]; section: SharedSection }>();
 
-/** By the route or the node's address: both are made anew when they change, and never changed. */
-const encoded = new WeakMap<object, Uint8Array>();
-
-function bytesOf(shared: object, change: AssignmentChange): Uint8Array {
-  let bytes = encoded.get(shared);
-  if (bytes === undefined) {
-    bytes = AssignmentChange.encode(change).finish();
-    encoded.set(shared, bytes);
-  }
-  return bytes;
+/** The message with the agent's own changes and the section's. */
+export function withShared(
+  head: Omit<AssignmentsMessage, "changes">,
+  own: readonly AssignmentChange[],
+  section: SharedSection,
+): AssignmentsMessage {
+  const message = { ...head, changes: [...own, ...section.changes] };
+  sections.set(message, { own, section });
+  return message;
 }
 
 /** The same bytes as the generated code's. */
 export function encodeAssignments(message: AssignmentsMessage): Buffer {
-  const writer = AssignmentsMessage.encode({ ...message, changes: [] }, new BinaryWriter());
-  for (const change of message.changes) {
-    const { item } = change;
-    writer.uint32(changesTag);
-    if (item?.$case === "route" || item?.$case === "node") writer.bytes(bytesOf(item.value, change));
-    else AssignmentChange.encode(change, writer.fork()).join();
-  }
-  return Buffer.from(writer.finish());
+  const parts = sections.get(message);
+  if (parts === undefined) return Buffer.from(AssignmentsMessage.encode(message).finish());
+  const writer = new BinaryWriter();
+  AssignmentsMessage.encode({ ...message, changes: [...parts.own] }, writer);
+  return Buffer.concat([writer.finish(), parts.section.bytes]);
 }
 
 /** The service as the managers offer it. */
