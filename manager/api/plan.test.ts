@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { seededRng } from "../../lib/mod.js";
 import { PlacementStrategy, RolloutState, type ServiceSpec, TaskState, UpdateOrder } from "../../proto/mod.js";
 import {
@@ -10,7 +10,7 @@ import { FakeClock } from "../../test/kit/clock.js";
 import { makeNode, makeSpec, readyStatus } from "../../test/kit/objects.js";
 import { planService } from "../orchestrator/mod.js";
 import { applySteps } from "../rollout/mod.js";
-import { openMemoryStore, type Store } from "../store/mod.js";
+import { Layer, openMemoryStore, type Store } from "../store/mod.js";
 import { ensureCluster, updateCluster } from "./cluster.js";
 import { planRequest } from "./plan.js";
 import { Services } from "./services.js";
@@ -137,6 +137,17 @@ describe("a plan of a create", () => {
     expect(planCreate(spec).warnings).toEqual([expect.stringMatching(/short of memory/)]);
     await updateCluster(store, clock, { strategy: PlacementStrategy.UNSPECIFIED, preemption: true });
     expect(planCreate(spec).warnings[1]).toMatch(/would push out tasks of lower priority: low\.[123]$/);
+  });
+
+  it("looks at the tasks of all nodes at once to say that, not node by node through all that it plans", async () => {
+    await updateCluster(store, clock, { strategy: PlacementStrategy.UNSPECIFIED, preemption: true });
+    const asked = vi.spyOn(Layer.prototype, "tasksOfNode");
+    const spec = makeSpec({ replicas: 100 });
+    spec.task.reservations.memoryBytes = 600 * gib;
+    spec.task.priority = 10;
+    expect(planCreate(spec).warnings).toHaveLength(1);
+    expect(asked).not.toHaveBeenCalled();
+    asked.mockRestore();
   });
 
   it("plans every mode with the tasks that it would begin with", () => {

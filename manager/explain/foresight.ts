@@ -63,8 +63,16 @@ export function foresee(view: View, change: ServiceChange, making: Making): Fore
 
 function pushedOutBy(waiting: readonly Task[], layer: Layer, scheduling: Scheduling): Task[] {
   if (waiting.length === 0 || !scheduling.settings.preemption) return [];
+  // A layer looks through all that was planned for each node that it is asked for: seconds, where both are thousands.
+  const byNode = new Map<string, Task[]>();
+  for (const task of layer.tasks.values()) {
+    const there = byNode.get(task.nodeId);
+    if (there === undefined) byNode.set(task.nodeId, [task]);
+    else there.push(task);
+  }
   const { preempted } = place({
     ...scheduling,
+    tasksOfNode: (nodeId) => byNode.get(nodeId) ?? [],
     tasks: waiting,
     budgetOf: (serviceId) => budgetOf(layer, serviceId),
   });
