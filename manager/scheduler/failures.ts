@@ -1,6 +1,6 @@
 // What a service's earlier tasks say about where the next ones should not go.
 
-import { newestFirst } from "../../deploy/strategy/mod.js";
+import { hasEnded, newestFirst } from "../../deploy/strategy/mod.js";
 import { type Task, TaskState } from "../../proto/mod.js";
 
 /** A node where this many tasks of one revision failed within the window is taken only when no other is left. */
@@ -22,11 +22,13 @@ export function slotKey({ run, slot }: Pick<Task, "run" | "slot">): string {
 export function experienceOf(tasks: Iterable<Task>, revision: number, now: number): Experience {
   const failures = new Map<string, number>();
   const last = new Map<string, Task>();
+  const leaving = new Map<string, string>();
   for (const task of tasks) {
     if (task.nodeId === "") continue;
     const key = slotKey(task);
     const before = last.get(key);
     if (before === undefined || newestFirst(task, before) < 0) last.set(key, task);
+    if (task.leave !== undefined && !hasEnded(task)) leaving.set(key, task.nodeId);
     if (task.revision === revision && hasFailed(task) && task.endedAtMs > now - failureWindowMs)
       failures.set(task.nodeId, (failures.get(task.nodeId) ?? 0) + 1);
   }
@@ -34,6 +36,8 @@ export function experienceOf(tasks: Iterable<Task>, revision: number, now: numbe
   for (const [nodeId, count] of failures) if (count >= failuresMax) penalised.add(nodeId);
   const avoid = new Map<string, string>();
   for (const [key, task] of last) if (hasFailed(task) || task.leave !== undefined) avoid.set(key, task.nodeId);
+  // Also when a first replacement failed elsewhere: back on the node that it is to leave, the move would be for nothing.
+  for (const [key, nodeId] of leaving) avoid.set(key, nodeId);
   return { penalised, avoid };
 }
 

@@ -324,6 +324,23 @@ test("a task that replaces a leaving one goes elsewhere when it can", () => {
   expect(run([leaving, next], [nodeWith("h1")]).assigned[0]?.nodeId).toBe("h1");
 });
 
+test("a replacement that failed elsewhere does not bring the task that is to leave back to its node", () => {
+  const leave = { reason: "rebalanced", atMs: 1, startFirst: true };
+  const tasks = [
+    makeTask("leaving", { nodeId: "h1", status: running, leave }),
+    makeTask("failed", {
+      nodeId: "h2",
+      meta: { id: "failed", version: 0, createdAtMs: 5, updatedAtMs: 5 },
+      desiredState: TaskState.SHUTDOWN,
+      status: { ...running, state: TaskState.FAILED },
+      endedAtMs: 6,
+    }),
+    makeTask("other", { slot: 2, nodeId: "h2", status: running }),
+    makeTask("next", { meta: { id: "next", version: 0, createdAtMs: 9, updatedAtMs: 9 } }),
+  ];
+  expect(run(tasks, [nodeWith("h1"), nodeWith("h2")]).assigned.map(({ nodeId }) => nodeId)).toEqual(["h2"]);
+});
+
 test("ten of an affinity's weight make up for one task", () => {
   const nodes = [nodeWith("h1", {}, { disk: "ssd" }), nodeWith("h2")];
   const affinities = [{ expression: "node.labels.disk==ssd", weight: 40, required: false }];
