@@ -61,6 +61,11 @@ export class RunBook {
     this.#lastDueAtMs = Math.max(this.#lastDueAtMs, dueAtMs);
   }
 
+  /** Forgets what was decided on beyond that time. */
+  countFrom(atMs: number): void {
+    this.#lastDueAtMs = atMs;
+  }
+
   /** Changes a run; what is equal already stays the same object. */
   put(number: number, changes: Partial<JobRun>): void {
     this.#runs = this.#runs.map((run) => {

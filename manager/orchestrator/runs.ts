@@ -111,8 +111,9 @@ function begin(book: RunBook, { service, revisions }: ServiceSnapshot, { wake, d
     ...more,
   });
   if (mode.$case === "cron") {
-    const { due, nextAtMs } = dueRuns(mode.value, { job: service.job, revisions, now: draft.now });
+    const { due, nextAtMs, countFromMs } = dueRuns(mode.value, { job: service.job, revisions, now: draft.now });
     if (nextAtMs !== undefined) wake(nextAtMs);
+    if (countFromMs !== undefined) book.countFrom(countFromMs);
     for (const { dueAtMs, skipped } of due) {
       if (skipped === undefined) beginOrSkip(book, mode.value.concurrency, of("by the schedule", { dueAtMs }));
       else book.skip(of(skipped, { dueAtMs }));

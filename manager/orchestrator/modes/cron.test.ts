@@ -157,6 +157,33 @@ test("a clock that goes back begins no run twice", () => {
   expect(world.wakeAtMs).toBe((runs(world)[0]?.dueAtMs ?? 0) + 10 * minuteMs);
 });
 
+test("a clock that was days ahead and is set right does not stop the schedule until then", () => {
+  const world = worldOf(cronSpec());
+  toNext(world);
+  const before = world.now;
+  world.now += 30 * 24 * hourMs;
+  toNext(world);
+  world.now = before;
+  toNext(world);
+  const last = runs(world).at(-1);
+  expect(last?.state).toBe(JobState.SUCCEEDED);
+  expect(last?.dueAtMs).toBe((runs(world)[0]?.dueAtMs ?? 0) + 10 * minuteMs);
+  expect(world.now - before).toBeLessThan(hourMs);
+
+  // Also when the service itself is from that time.
+  const service = makeService({ spec: cronSpec() });
+  const { mode } = service.spec;
+  if (mode.$case !== "cron") throw new Error("no cron");
+  const now = 1_700_000_000_000;
+  const revision = makeRevision(service);
+  const revisions = [{ ...revision, meta: { ...revision.meta, createdAtMs: now + 30 * 24 * hourMs } }];
+  const first = dueRuns(mode.value, { job: undefined, revisions, now });
+  const nextMs = now - (now % (10 * minuteMs)) + 10 * minuteMs;
+  expect(first).toEqual({ due: [], nextAtMs: nextMs, countFromMs: now });
+  const job = { runs: [], lastRun: 0, lastDueAtMs: now, requested: [] };
+  expect(dueRuns(mode.value, { job, revisions, now: nextMs }).due).toEqual([{ dueAtMs: nextMs, skipped: undefined }]);
+});
+
 test("years without a look cost a bounded time, and find the newest due time", () => {
   const service = makeService({ spec: cronSpec({ schedule: "* * * * *" }) });
   const revisions = [makeRevision(service)];

@@ -10,6 +10,11 @@ const startDeadlineMsDefault = 60_000;
 const missedRecorded = 3;
 /** How far back due times are looked for, one after the other until some are found. */
 const lookBacksMs = [3_600_000, 86_400_000, 31 * 86_400_000, Number.POSITIVE_INFINITY];
+/**
+ * What was decided on, or stored, this far ahead of now was so by a clock that was wrong: the schedule counts from now.
+ * Less is waited for, so that leaders whose clocks differ begin no run twice.
+ */
+const aheadMaxMs = 3_600_000;
 /** Due times that are listed at once. */
 const listed = 1000;
 
@@ -19,13 +24,25 @@ export interface DueRun {
   skipped: string | undefined;
 }
 
+export interface DueRuns {
+  due: DueRun[];
+  nextAtMs: number | undefined;
+  /** To be stored as last_due_at_ms instead of what is there. */
+  countFromMs?: number;
+}
+
 /** The due times to decide on now, ascending, and when the next one comes. */
 export function dueRuns(
   cron: CronMode,
   { job, revisions, now }: { job: JobStatus | undefined; revisions: readonly Revision[]; now: number },
-): { due: DueRun[]; nextAtMs: number | undefined } {
+): DueRuns {
   if (cron.suspended) return { due: [], nextAtMs: undefined };
-  const afterMs = Math.max(job?.lastDueAtMs ?? 0, scheduledSinceMs(cron, revisions));
+  const lastDueAtMs = job?.lastDueAtMs ?? 0;
+  const sinceMs = scheduledSinceMs(cron, revisions);
+  const isAhead = (ms: number) => ms > now + aheadMaxMs;
+  if (isAhead(lastDueAtMs) || (lastDueAtMs === 0 && isAhead(sinceMs)))
+    return { due: [], nextAtMs: nextDue(cron, now), countFromMs: now };
+  const afterMs = isAhead(sinceMs) ? lastDueAtMs : Math.max(lastDueAtMs, sinceMs);
   const nextAtMs = nextDue(cron, Math.max(afterMs, now));
   const passed = newestDue(cron, afterMs, now);
   const newest = passed.at(-1);
