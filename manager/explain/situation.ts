@@ -96,7 +96,7 @@ function successor(known: Known): string {
   const history = [task, ...others].filter(
     ({ revision }) => view.revisionOfService(task.serviceId, revision)?.templateHash === hash,
   );
-  const dueMs = nextTaskAtMs(history, 0);
+  const dueMs = nextTaskAtMs(history, 0, now);
   if (dueMs > now) return `; its slot is tried again in ${span(dueMs - now)}, later with each failure`;
   return task.desiredState < TaskState.SHUTDOWN ? "; its restart policy asks for no other" : "";
 }

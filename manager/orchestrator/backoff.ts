@@ -14,16 +14,17 @@ const lastingMs = 60_000;
 
 /**
  * When the slot's next task may be made; 0 is at once. `history` is the slot's tasks of the template to be run,
- * newest first; failures before `sinceMs` do not count.
+ * newest first; failures before `sinceMs` do not count, nor those of a time that is yet to come: a leader's clock was
+ * wrong, and the slot must not be without a task until then.
  */
-export function nextTaskAtMs(history: readonly Task[], sinceMs: number): number {
+export function nextTaskAtMs(history: readonly Task[], sinceMs: number, now: number): number {
   let failures = 0;
   let lastMs = 0;
   for (const task of history) {
     if (!hasEnded(task)) continue;
     const { state, sinceMs: endedMs, container } = task.status;
     const failed = state === TaskState.FAILED || state === TaskState.REJECTED || state === TaskState.COMPLETE;
-    if (failed && task.endedAtMs >= sinceMs) {
+    if (failed && task.endedAtMs >= sinceMs && task.endedAtMs <= now + longestMs) {
       failures += 1;
       lastMs = Math.max(lastMs, task.endedAtMs);
     }

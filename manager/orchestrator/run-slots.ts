@@ -134,7 +134,7 @@ function planRunSlot(context: RunContext, target: Revision, slot: Slot, tasks: r
   if (slot.closed) return { is: "closed" };
   const planned = tasks.flatMap(({ meta }) => draft.get(meta.id) ?? []);
   const freeMs = freeAtMs(context, planned);
-  const dueAtMs = Math.max(nextTaskAtMs(tasks, 0), freeMs);
+  const dueAtMs = Math.max(nextTaskAtMs(tasks, 0, draft.now), freeMs);
   if (draft.now >= dueAtMs) return { is: "due" };
   wake(dueAtMs);
   return { is: draft.now < freeMs ? "busy" : "waiting" };

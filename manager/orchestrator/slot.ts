@@ -196,7 +196,7 @@ function fill(
   for (const { meta } of overdue) draft.want(meta.id, TaskState.SHUTDOWN);
   const history = tasks.filter((task) => revision(task.revision)?.templateHash === target.templateHash);
   const fencedMs = Math.max(0, ...tasks.map((task) => fencedUntilMs(task, revision, node, draft.now)));
-  const dueAtMs = Math.max(nextTaskAtMs(history, progress?.startedAtMs ?? 0), fencedMs);
+  const dueAtMs = Math.max(nextTaskAtMs(history, progress?.startedAtMs ?? 0, draft.now), fencedMs);
   if (draft.now < dueAtMs) {
     wake(dueAtMs);
     wakeAtDeadlines(context, others);
