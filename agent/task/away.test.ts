@@ -246,6 +246,19 @@ test("the last contact is kept on the disk while there is such a task, and only 
   expect(await known()).toBeGreaterThanOrEqual(startMs + minuteMs - 15_000);
 });
 
+test("a clock that was set back is what the contact on the disk goes by, or an agent started anew would count from then", async () => {
+  connect([sleeper("t1", minuteMs)]);
+  await ready("t1");
+  await passConnected(minuteMs);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const now = clock.now;
+  clock.now = () => now.call(clock) - 60 * minuteMs;
+  await passConnected(minuteMs);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect((await file.read())?.contactAtMs).toBeLessThanOrEqual(clock.now());
+  clock.now = now;
+});
+
 test("contact: the longer of both clocks counts, and what the disk knows is of the wall clock", async () => {
   const contact = new Contact(clock, clock.now() - 5_000);
   expect(contact.agoMs).toBe(5_000);

@@ -126,7 +126,8 @@ export class Supervisor implements AsyncDisposable {
     this.#contact.made(sentMs);
     if (isNew) this.#listed = false;
     if (!this.#hasFenced()) return;
-    if (this.#contact.atMs - this.#contactKeptAtMs >= fenceMs) this.#save();
+    // Either way: with a clock that was set back, what is on the disk would long be of the time to come.
+    if (Math.abs(this.#contact.atMs - this.#contactKeptAtMs) >= fenceMs) this.#save();
     if (this.#listed) this.#letGo();
   }
 
