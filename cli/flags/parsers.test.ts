@@ -215,7 +215,7 @@ table(
 table(
   "generic resource",
   genericResource,
-  { "gpu=2": ["gpu", 2], "NVIDIA-GPU=1": ["NVIDIA-GPU", 1] },
+  { "gpu=2": ["gpu", 2], "NVIDIA-GPU=1": ["NVIDIA-GPU", 1], "nvidia.com/gpu=1": ["nvidia.com/gpu", 1] },
   { gpu: /NAME=N/, "gpu=0": /whole number from 1/, "gpu=-1": /whole number/, "=2": /NAME=N/, "gpu=two": /"two"/ },
 );
 table(

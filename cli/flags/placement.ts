@@ -86,8 +86,8 @@ export function isAffinity(kind: "affinity" | "anti-affinity", key: string): (af
 /** `gpu=2`, as Docker's --generic-resource. */
 export const genericResource: Parser<[string, number]> = (text) => {
   const fix = "write for example gpu=2";
-  const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)=(.*)$/.exec(text);
-  if (match === null) return { rule: "must be NAME=N, the name of letters, digits, '.', '_' and '-'", fix };
+  const match = /^([A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?)=(.*)$/.exec(text);
+  if (match === null) return { rule: "must be NAME=N, the name of letters, digits, '.', '_', '/' and '-'", fix };
   const [, name = "", amount = ""] = match;
   const parsed = integer(1, 1_000_000, "2")(amount);
   return "ok" in parsed
