@@ -1,31 +1,19 @@
-// Gives out what the cluster has a pool of: services' virtual IPs and nodes' subnets. Pure functions of the view,
-// called inside the transaction that stores the result, so two callers can never be given the same.
+// Gives out what the cluster has a pool of: services' virtual IPs, as a pure function of the view that is called inside
+// the transaction that stores the result, so two callers can never be given the same; and nodes' subnets, see subnets.ts.
 
-import {
-  type Cidr,
-  cidrContains,
-  cidrSize,
-  ClusterError,
-  formatCidr,
-  formatIpv4,
-  parseCidr,
-  parseIpv4,
-} from "../../lib/mod.js";
+import { cidrContains, cidrSize, ClusterError, formatIpv4, parseIpv4 } from "../../lib/mod.js";
 import type { Cluster } from "../../proto/mod.js";
 import type { View } from "../store/mod.js";
+import { poolOf } from "./pool.js";
 
-function pool(text: string, field: string): Cidr {
-  const cidr = parseCidr(text);
-  if (cidr === undefined) throw new Error(`cluster.${field} is stored as ${JSON.stringify(text)}, which is no CIDR`);
-  return cidr;
-}
+export { SubnetPool } from "./subnets.js";
 
 /**
  * A virtual IP that no service has. The search starts right after the newest service's, so that a freed address is
  * not given to another service while somebody may still have it cached. `resource_exhausted` when all are in use.
  */
 export function allocateVip(view: View, cluster: Cluster): string {
-  const vips = pool(cluster.vipPool, "vip_pool");
+  const vips = poolOf(cluster.vipPool, "vip_pool");
   const reserved = parseIpv4(cluster.dnsAddress);
   const used = new Set<number>();
   let newest = { at: -1, vip: vips.base };
@@ -46,22 +34,5 @@ export function allocateVip(view: View, cluster: Cluster): string {
   throw new ClusterError(
     "resource_exhausted",
     `all ${used.size} virtual IPs of ${cluster.vipPool} are in use; remove services or create the cluster with a larger pool`,
-  );
-}
-
-/** A subnet of the node pool that no node has. `resource_exhausted` when all are in use. */
-export function allocateSubnet(view: View, cluster: Cluster): string {
-  const nodes = pool(cluster.nodePool, "node_pool");
-  const used = new Set([...view.nodes.values()].map(({ subnet }) => subnet));
-  const size = cidrSize({ prefix: cluster.nodePrefix });
-  const count = cidrSize(nodes) / size;
-  // The first subnet stays free: hosts with tools that reject a network address equal to the pool's are not rare.
-  for (let i = 1; i < count; i += 1) {
-    const candidate = formatCidr({ base: nodes.base + i * size, prefix: cluster.nodePrefix });
-    if (!used.has(candidate)) return candidate;
-  }
-  throw new ClusterError(
-    "resource_exhausted",
-    `all ${used.size} node subnets of ${cluster.nodePool} are in use; remove nodes that are gone or create the cluster with a larger pool`,
   );
 }

@@ -3,7 +3,7 @@ import { seededRng } from "../../lib/mod.js";
 import { NodeAvailability, NodeRole } from "../../proto/mod.js";
 import { FakeClock } from "../../test/kit/clock.js";
 import { makeNode, makeService, makeSpec, makeTask } from "../../test/kit/objects.js";
-import { allocateSubnet, allocateVip } from "../allocator/mod.js";
+import { allocateVip } from "../allocator/mod.js";
 import { openMemoryStore } from "../store/mod.js";
 import { SoloConsensus } from "../consensus/mod.js";
 import { clusterDefaults, ensureCluster } from "./cluster.js";
@@ -37,19 +37,6 @@ describe("allocator", () => {
     const vips = [...store.view().services.values()].map(({ vip }) => vip).sort();
     expect(vips).toEqual(["10.9.0.1", "10.9.0.2", "10.9.0.4", "10.9.0.5", "10.9.0.6"]);
     expect(() => allocateVip(store.view(), small)).toThrow(/all 5 virtual IPs of 10.9.0.0\/29 are in use/);
-  });
-
-  it("gives each node its own subnet", async () => {
-    const store = openMemoryStore();
-    const small = cluster({ nodePool: "10.8.0.0/22", nodePrefix: 24 });
-    for (let i = 0; i < 3; i += 1)
-      await store.update((tx) => tx.create("nodes", makeNode(`n${i}`, { subnet: allocateSubnet(tx, small) })));
-    expect([...store.view().nodes.values()].map(({ subnet }) => subnet)).toEqual([
-      "10.8.1.0/24",
-      "10.8.2.0/24",
-      "10.8.3.0/24",
-    ]);
-    expect(() => allocateSubnet(store.view(), small)).toThrow(/all 3 node subnets/);
   });
 });
 

@@ -127,6 +127,11 @@ describe("Dispatcher over gRPC", () => {
     expect(store.view().revision).toBe(revision);
   });
 
+  it("remembers nothing of whoever has no node's id, however often it comes", async () => {
+    for (let i = 0; i < 12; i += 1) await expect(register("no id")).rejects.toMatchObject({ code: 3 });
+    expect(dispatcher.wasSeen("no id")).toBe(false);
+  });
+
   it("refuses a second node on the address of a connected one, naming both", async () => {
     await register();
     await expect(register("node000003")).rejects.toMatchObject({ code: 6 });

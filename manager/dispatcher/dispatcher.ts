@@ -19,13 +19,16 @@ import type {
   UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { NodeDescription as NodeDescriptionMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { allocateSubnet } from "../allocator/mod.js";
+import { SubnetPool } from "../allocator/mod.js";
 import { RouteTable } from "../routes/mod.js";
 import type { Commit, Store } from "../store/mod.js";
+import { Admission, type Leave } from "./admission.js";
 import { AssignmentSet } from "./assignments.js";
 import { Drains } from "./drains.js";
 import { LogBroker } from "./logs.js";
+import { Pacer } from "./pacer.js";
 import { heartbeatPeriodMs, heartbeatsMissedMax, type Session, Sessions } from "./sessions.js";
+import { SharedState } from "./shared.js";
 import { applyStatus, isTerminal } from "./status.js";
 import { type TaskUse, UsageTable } from "./usage.js";
 
@@ -36,6 +39,8 @@ const statusesPerReportMax = 10_000;
 /** Registrations of one node that are taken within that time; agents wait up to 5 s between two of them. */
 const registrationsMax = 10;
 const registrationsWithinMs = 10_000;
+/** Routes are built at most so often between two times that an agent is told of them. */
+const routesPerInterval = 10;
 /** Problems of a host that are kept, and characters of each. */
 const problemsMax = 32;
 const problemCharsMax = 300;
@@ -75,8 +80,16 @@ export class Dispatcher implements AsyncDisposable {
   readonly #options: DispatcherOptions;
   readonly #sessions: Sessions;
   readonly #routes = new RouteTable();
+  readonly #shared = new SharedState();
+  readonly #pacer: Pacer<Session>;
+  readonly #admission: Admission;
   readonly #drains = new Drains();
+  readonly #subnets = new SubnetPool();
   readonly #dirtyServices = new Set<string>();
+  /** Those with something of their own to be told. */
+  readonly #dirtySessions = new Set<Session>();
+  /** When routes were built last, on the monotonic clock. */
+  #routedMs = Number.NEGATIVE_INFINITY;
   readonly #loop: ReconcileLoop;
   readonly #unsubscribe: () => void;
   #managers: readonly string[];
@@ -101,9 +114,16 @@ export class Dispatcher implements AsyncDisposable {
     this.#sessions = new Sessions(clock, rng, (session) => this.#sessionEnded(session));
     this.logs = new LogBroker(store, this.#sessions, rng);
     this.#usage = new UsageTable(clock);
+    this.#pacer = new Pacer({
+      clock,
+      revision: () => this.#shared.revision,
+      bytesSince: (revision) => this.#shared.since(revision).bytes.length,
+      tell: (session) => session.wakes?.push(true),
+    });
+    this.#admission = new Admission(clock, () => this.#shared.whole().bytes.length);
     this.#loop = new ReconcileLoop({ name: "dispatcher", clock, rng, log, run: async () => this.#push() });
     for (const service of store.view().services.values()) this.#dirtyServices.add(service.meta.id);
-    for (const node of store.view().nodes.values()) this.#indexAddress(undefined, node);
+    for (const node of store.view().nodes.values()) this.#indexNode(undefined, node);
     this.#refreshRoutes();
     this.#unsubscribe = store.subscribe((commit) => this.#onCommit(commit));
   }
@@ -181,6 +201,8 @@ export class Dispatcher implements AsyncDisposable {
     this.#ended = true;
     this.#unsubscribe();
     await this.#loop[Symbol.asyncDispose]();
+    this.#pacer.end();
+    this.#admission.end();
     const farewell = this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
     // Before the sessions: their end would only read like agents that are away.
     this.logs.end(farewell);
@@ -213,7 +235,7 @@ export class Dispatcher implements AsyncDisposable {
           if (task === undefined) break;
           if (change.after === undefined || isTerminal(change.after.status.state)) this.#usage.forget(task.meta.id);
           if (routedAs(change.before) !== routedAs(change.after)) this.#dirtyServices.add(task.serviceId);
-          if (task.nodeId !== "") this.#sessions.ofNode(task.nodeId)?.assignments.touchTask(task.meta.id);
+          this.#touchTask(task.nodeId, task.meta.id);
           break;
         }
         case "services":
@@ -222,12 +244,8 @@ export class Dispatcher implements AsyncDisposable {
         case "nodes": {
           // A node's address or loss concerns the routes of what runs there.
           const id = (change.after ?? change.before)?.meta.id ?? "";
-          this.#indexAddress(change.before, change.after);
+          this.#indexNode(change.before, change.after);
           if (change.after === undefined) this.#lastSeen.delete(id);
-          const named = (node: Node | undefined) =>
-            `${node?.description.hostname} ${node?.description.advertiseAddress}`;
-          if (named(change.before) !== named(change.after))
-            for (const session of this.#sessions.all()) session.assignments.touchNode(id);
           const session = this.#sessions.ofNode(id);
           // What is wished of the node: its agent acts on some of it, as the role.
           if (session !== undefined && wishedOf(change.before) !== wishedOf(change.after)) this.#greet(session);
@@ -246,38 +264,47 @@ export class Dispatcher implements AsyncDisposable {
     this.#loop.wake();
   }
 
+  #touchTask(nodeId: string, taskId: string): void {
+    const session = this.#sessions.ofNode(nodeId);
+    if (session === undefined) return;
+    session.assignments.touchTask(taskId);
+    this.#dirtySessions.add(session);
+  }
+
   #refreshRoutes(): void {
-    const { store } = this.#options;
-    const view = store.view();
-    let changed = false;
+    const view = this.#options.store.view();
     for (const id of this.#dirtyServices) {
       if (!this.#routes.refresh(view, id)) continue;
-      changed = true;
-      for (const session of this.#sessions.all()) session.assignments.touchRoute(id);
+      const route = this.#routes.get(id);
+      this.#shared.setRoute(id, route);
+      const draining = route?.endpoints.filter((endpoint) => endpoint.draining) ?? [];
+      this.#drains.setDraining(
+        id,
+        draining.map(({ taskId }) => taskId),
+      );
     }
     this.#dirtyServices.clear();
-    if (!changed) return;
-    const draining = new Set<string>();
-    for (const { endpoints } of this.#routes.routes())
-      for (const endpoint of endpoints) if (endpoint.draining) draining.add(endpoint.taskId);
-    this.#drains.retain(draining);
+    this.#routedMs = this.#options.clock.monotonic();
   }
 
-  #push(): void {
-    this.#refreshRoutes();
-    this.#settleDrains();
-    for (const session of this.#sessions.all()) session.wakes?.push(true);
+  #push(): { wakeAtMs?: number } {
+    const { clock } = this.#options;
+    // A route has all endpoints of its service: it is not built anew for each of them that comes and goes.
+    const waitMs = this.#routedMs + this.#pacer.intervalMs / routesPerInterval - clock.monotonic();
+    if (waitMs <= 0 && this.#dirtyServices.size > 0) this.#refreshRoutes();
+    for (const taskId of this.#drains.settle())
+      this.#touchTask(this.#options.store.view().tasks.get(taskId)?.nodeId ?? "", taskId);
+    for (const session of this.#dirtySessions) session.wakes?.push(true);
+    this.#dirtySessions.clear();
+    if (this.#shared.isLong) this.#trimShared();
+    this.#pacer.changed();
+    return this.#dirtyServices.size === 0 ? {} : { wakeAtMs: clock.now() + Math.ceil(waitMs) };
   }
 
-  #settleDrains(): void {
-    const view = this.#options.store.view();
-    // Agents come and go, and after a manager's start there is none yet: their ambassadors go on serving meanwhile.
-    // Only a host that is lost has no connections any more.
-    const serving = [...view.nodes.values()].filter(({ status }) => status.state !== NodeState.DOWN);
-    for (const taskId of this.#drains.settle(serving.map(({ meta }) => meta.id))) {
-      const nodeId = view.tasks.get(taskId)?.nodeId ?? "";
-      this.#sessions.ofNode(nodeId)?.assignments.touchTask(taskId);
-    }
+  #trimShared(): void {
+    let told = this.#shared.revision;
+    for (const { assignments } of this.#sessions.all()) told = Math.min(told, assignments.sharedRevision);
+    this.#shared.trim(told);
   }
 
   async *register(request: RegisterRequest, signal: AbortSignal): AsyncGenerator<SessionMessage> {
@@ -298,6 +325,7 @@ export class Dispatcher implements AsyncDisposable {
     const { nodeId } = request;
     this.#admit(nodeId);
     this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
+    let mayBeStored = false;
     try {
       const node = await this.#storeNode(request);
       signal.throwIfAborted();
@@ -306,23 +334,41 @@ export class Dispatcher implements AsyncDisposable {
         nodeId,
         new AssignmentSet(nodeId, {
           view: () => store.view(),
-          routes: this.#routes,
+          shared: this.#shared,
           isDrained: (taskId) => this.#drains.isDrained(taskId),
+          // Twice: what is announced waits for its route first, and the interval grows while agents come back.
+          announceMs: () => this.#pacer.announceMs * 2,
         }),
       );
       log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
       return session;
     } catch (failure) {
+      mayBeStored = failure instanceof ClusterError && failure.code === "unknown_outcome";
       // It lives, and is only not taken for now: an outage of the store must not make its tasks orphans.
-      if (failure instanceof ClusterError && (failure.retryable || failure.code === "unknown_outcome"))
+      if (mayBeStored || (failure instanceof ClusterError && failure.retryable))
         this.#lastSeen.set(nodeId, this.#options.clock.monotonic());
       throw failure;
     } finally {
       const left = (this.#registering.get(nodeId) ?? 1) - 1;
       if (left > 0) this.#registering.set(nodeId, left);
-      else this.#registering.delete(nodeId);
+      else {
+        this.#registering.delete(nodeId);
+        // Nobody else is given what may yet turn out to be stored; the node is, when it comes again.
+        if (!mayBeStored) this.#subnets.settle(nodeId);
+      }
       this.#onSession();
     }
+  }
+
+  #indexNode(before: Node | undefined, after: Node | undefined): void {
+    const id = (after ?? before)?.meta.id ?? "";
+    const named = (node: Node | undefined) => `${node?.description.hostname} ${node?.description.advertiseAddress}`;
+    if (named(before) !== named(after)) this.#shared.setNode(id, after);
+    // Agents come and go, and after a manager's start there is none yet: their ambassadors go on serving meanwhile.
+    // Only a host that is lost has no connections any more.
+    this.#drains.setServing(id, after !== undefined && after.status.state !== NodeState.DOWN);
+    this.#subnets.stored(id, after?.subnet);
+    this.#indexAddress(before, after);
   }
 
   #indexAddress(before: Node | undefined, after: Node | undefined): void {
@@ -340,6 +386,15 @@ export class Dispatcher implements AsyncDisposable {
 
   /** Each registration is a write and sends everything anew: an agent that does nothing else is held back. */
   #admit(nodeId: string): void {
+    if (!/^[0-9a-z]{10,64}$/.test(nodeId))
+      throw ClusterError.invalid([
+        {
+          field: "node_id",
+          value: nodeId.slice(0, 200),
+          rule: "must be 10 to 64 characters of 0-9a-z",
+          fix: "let the agent make it",
+        },
+      ]);
     const nowMs = this.#options.clock.monotonic();
     const fresh = (this.#registrations.get(nodeId) ?? []).filter((atMs) => atMs > nowMs - registrationsWithinMs);
     if (fresh.length >= registrationsMax) {
@@ -354,15 +409,6 @@ export class Dispatcher implements AsyncDisposable {
   }
 
   async #storeNode({ nodeId, description }: RegisterRequest): Promise<Node> {
-    if (!/^[0-9a-z]{10,64}$/.test(nodeId))
-      throw ClusterError.invalid([
-        {
-          field: "node_id",
-          value: nodeId,
-          rule: "must be 10 to 64 characters of 0-9a-z",
-          fix: "let the agent make it",
-        },
-      ]);
     const { resources, ...rest } = description ?? { resources: undefined };
     if (
       resources === undefined ||
@@ -423,7 +469,7 @@ export class Dispatcher implements AsyncDisposable {
             ? { ...before.status, lossConfirmed: false }
             : { state: NodeState.READY, message: "registered", sinceMs: nowMs, lossConfirmed: false, lastSeenAtMs: 0 },
         problems: before?.problems ?? [],
-        subnet: before?.subnet ?? allocateSubnet(tx, cluster),
+        subnet: before?.subnet ?? this.#subnets.take(cluster, nodeId),
       };
       if (before === undefined) {
         log.info({ node: nodeId, hostname: whole.hostname, subnet: node.subnet }, "node joined");
@@ -445,16 +491,27 @@ export class Dispatcher implements AsyncDisposable {
     session.wakes?.end();
     session.wakes = wakes;
     signal.addEventListener("abort", stop, { once: true });
+    let leave: Leave | undefined;
+    const isOver = () => session.wakes !== wakes || this.#sessions.ofNode(session.nodeId) !== session;
     try {
+      leave = await this.#admission.enter(signal);
+      if (leave === undefined || isOver()) return;
+      this.#refreshRoutes();
+      this.#pacer.told(session);
       yield session.assignments.complete();
+      leave();
       // What came while the first message was written.
       wakes.push(true);
       for await (const _ of wakes) {
-        if (session.wakes !== wakes) return;
+        if (isOver()) return;
         const message = session.assignments.incremental();
-        if (message !== undefined) yield message;
+        if (message === undefined) continue;
+        // Whatever it is about: what all are told comes with it.
+        this.#pacer.told(session);
+        yield message;
       }
     } finally {
+      leave?.();
       signal.removeEventListener("abort", stop);
     }
   }
@@ -522,6 +579,8 @@ export class Dispatcher implements AsyncDisposable {
   #sessionEnded(session: Session): void {
     const { log } = this.#options;
     this.#lastSeen.set(session.nodeId, session.lastSeenMs);
+    this.#pacer.delete(session);
+    this.#dirtySessions.delete(session);
     this.logs.sessionEnded(session.nodeId);
     log.info({ node: session.nodeId, session: session.id }, "session ended");
     this.#onSession();

@@ -9,11 +9,11 @@ import {
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
 import { FakeClock, settle } from "../../test/kit/clock.js";
 import { makeNode, makeRevision, makeService, makeTask, readyStatus } from "../../test/kit/objects.js";
-import { RouteTable } from "../routes/mod.js";
 import { openMemoryStore, type Store } from "../store/mod.js";
 import { AssignmentSet } from "./assignments.js";
 import { LogBroker } from "./logs.js";
 import { type Session, Sessions } from "./sessions.js";
+import { SharedState } from "./shared.js";
 
 const nodeId = "node000001";
 const service = makeService();
@@ -45,7 +45,12 @@ describe("LogBroker", () => {
   });
 
   function openSession(): Session {
-    const sources = { view: () => store.view(), routes: new RouteTable(), isDrained: () => false };
+    const sources = {
+      view: () => store.view(),
+      shared: new SharedState(),
+      isDrained: () => false,
+      announceMs: () => 0,
+    };
     return sessions.open(nodeId, new AssignmentSet(nodeId, sources));
   }
 

@@ -27,7 +27,7 @@ interface Segment {
   joined: Uint8Array | undefined;
 }
 
-/** With one change in between, this part of the whole is joined anew. */
+/** Of routes, and as many of nodes: only that part of the whole is joined anew in which something changed. */
 const segments = 64;
 /** Changes that are kept before looking which of them nobody needs any more. */
 const trimFrom = 1_024;
@@ -35,11 +35,11 @@ const trimFrom = 1_024;
 const changesTag = (4 << 3) | 2;
 const nothing: SharedSection = { changes: [], bytes: new Uint8Array(0) };
 
-/** Where the key's item belongs: any spread will do, as long as it is always the same. */
+/** Where the key's item belongs: any spread will do, as long as it is always the same; routes come before nodes. */
 function segmentOf(key: string): number {
   let hash = 0;
   for (let i = 0; i < key.length; i += 1) hash = (hash * 31 + key.charCodeAt(i)) >>> 0;
-  return hash % segments;
+  return (hash % segments) + (key.startsWith("route ") ? 0 : segments);
 }
 
 function framed(change: AssignmentChange): Uint8Array {
@@ -54,7 +54,7 @@ function framed(change: AssignmentChange): Uint8Array {
 export class SharedState {
   /** By kind and id; with what was removed, as long as somebody may have it. */
   readonly #items = new Map<string, Item>();
-  readonly #segments = Array.from({ length: segments }, (): Segment => ({ items: new Map(), joined: undefined }));
+  readonly #segments = Array.from({ length: segments * 2 }, (): Segment => ({ items: new Map(), joined: undefined }));
   /** In order of revision. An item is in it once for each change; only the newest counts. */
   #log: { key: string; revision: number }[] = [];
   #trimAt = trimFrom;

@@ -1,40 +1,42 @@
 import { expect, it } from "vitest";
 import { type AssignmentChange, AssignmentsMessage } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import { encodeAssignments } from "./wire.js";
+import { makeNode } from "../../test/kit/objects.js";
+import { SharedState } from "./shared.js";
+import { encodeAssignments, withShared } from "./wire.js";
 
-const route = (id: string): AssignmentChange => ({
-  item: { $case: "route", value: { id, serviceName: "web", vip: "10.127.0.1", ports: [], endpoints: [] } },
-});
-const shared: AssignmentChange[] = [
-  route("service-1"),
-  { item: { $case: "node", value: { id: "n1", hostname: "h1", address: "10.77.0.1" } } },
-];
+const route = (id: string, serviceName = "web") => ({ id, serviceName, vip: "10.127.0.1", ports: [], endpoints: [] });
 const own: AssignmentChange[] = [
   { item: { $case: "removedTaskId", value: "t1" } },
-  { item: { $case: "removedRouteId", value: "s1" } },
-  { item: { $case: "removedNodeId", value: "n2" } },
+  { item: { $case: "removedTaskId", value: "t2" } },
 ];
 
-it("gives the bytes that the generated code gives, the first time and every other", () => {
-  const messages: AssignmentsMessage[] = [
-    { kind: 1, appliesTo: "", resultsIn: "1", changes: [...shared, ...own] },
-    { kind: 2, appliesTo: "1", resultsIn: "2", changes: [...own, ...shared, route("service-2")] },
-    { kind: 2, appliesTo: "2", resultsIn: "3", changes: [] },
+it("gives the bytes that the generated code gives, of the whole and of what changed", () => {
+  const shared = new SharedState();
+  shared.setRoute("s1", route("s1"));
+  // Longer than one byte of length says, and than two.
+  for (const length of [200, 20_000]) shared.setRoute(`s${length}`, route(`s${length}`, "x".repeat(length)));
+  shared.setNode("n1", makeNode("n1"));
+  const { revision } = shared;
+  shared.setNode("n2", makeNode("n2"));
+  shared.setRoute("s1", undefined);
+  shared.setNode("n1", undefined);
+  const messages = [
+    withShared({ kind: 1, appliesTo: "", resultsIn: "1" }, own, shared.whole()),
+    withShared({ kind: 2, appliesTo: "1", resultsIn: "2" }, own, shared.since(revision)),
+    withShared({ kind: 2, appliesTo: "2", resultsIn: "3" }, [], shared.since(revision)),
+    { kind: 2, appliesTo: "3", resultsIn: "4", changes: own } satisfies AssignmentsMessage,
   ];
   for (const message of [...messages, ...messages])
     expect(encodeAssignments(message).equals(AssignmentsMessage.encode(message).finish())).toBe(true);
 });
 
 it("gives a route that was made anew its own bytes", () => {
-  const [before] = [route("service-3")];
-  const after: AssignmentChange = {
-    item: {
-      $case: "route",
-      value: { id: "service-3", serviceName: "web", vip: "10.127.0.9", ports: [], endpoints: [] },
-    },
+  const shared = new SharedState();
+  const encoded = (name: string) => {
+    shared.setRoute("s1", route("s1", name));
+    return encodeAssignments(withShared({ kind: 1, appliesTo: "", resultsIn: "1" }, [], shared.whole()));
   };
-  const [first, second] = [before, after].map((change) =>
-    encodeAssignments({ kind: 2, appliesTo: "1", resultsIn: "2", changes: change === undefined ? [] : [change] }),
-  );
-  expect(first?.equals(second ?? Buffer.alloc(0))).toBe(false);
+  const [first, second] = [encoded("before"), encoded("after")];
+  expect(AssignmentsMessage.decode(second).changes).toMatchObject([{ item: { value: { serviceName: "after" } } }]);
+  expect(first.equals(second)).toBe(false);
 });
