@@ -1,14 +1,15 @@
 // How many tasks of a service may be pushed out by preemption: while a rollout moves it, no more than its update config
-// lets be unavailable; otherwise as many as it takes.
+// lets be unavailable; otherwise as many as it takes. The orchestrator, which stops them, goes by the same.
 
-import { isReady, isWanted } from "../../deploy/strategy/mod.js";
-import { RolloutState, type Task, UpdateOrder } from "../../proto/mod.js";
+import { budgetOf as updateBudgetOf, isReady, isWanted } from "../../deploy/strategy/mod.js";
+import type { Task } from "../../proto/mod.js";
+import { configInForce, isUnderWay } from "../rollout/mod.js";
 import type { View } from "../store/mod.js";
 
 export function budgetOf(view: View, serviceId: string): number {
   const service = view.services.get(serviceId);
   const rollout = service === undefined ? undefined : view.rollouts.get(service.rolloutId);
-  if (service === undefined || rollout?.state !== RolloutState.RUNNING) return Number.POSITIVE_INFINITY;
+  if (service === undefined || !isUnderWay(rollout)) return Number.POSITIVE_INFINITY;
   const slots = new Set<number>();
   let ready = 0;
   for (const task of view.tasksOfService(serviceId)) {
@@ -17,10 +18,9 @@ export function budgetOf(view: View, serviceId: string): number {
   }
   const { mode } = service.spec;
   const replicas = mode.$case === "replicated" ? mode.value.replicas : slots.size;
-  const { order, parallelism, maxUnavailable } = rollout.isRollback ? service.spec.rollback : service.spec.update;
-  const atOnce = parallelism === undefined || parallelism === 0 ? replicas : parallelism;
-  const unavailable = maxUnavailable ?? (order === UpdateOrder.START_FIRST ? 0 : atOnce);
-  return Math.max(0, ready - Math.max(0, replicas - unavailable));
+  const revisions = view.revisionsOfService(serviceId);
+  const { maxUnavailable } = updateBudgetOf(configInForce({ service, revisions, rollout }));
+  return Math.max(0, ready - Math.max(0, replicas - maxUnavailable));
 }
 
 function stays(task: Task): boolean {
