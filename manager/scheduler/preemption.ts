@@ -97,6 +97,8 @@ export class Preemption {
     const lower = tenants.filter(({ leaves, demand }) => !leaves && demand.priority < priority);
     // Room that comes free without anybody of lower priority is nothing to keep from the others.
     if (lower.length === 0 && !leaving.some(({ demand }) => demand.priority < priority)) return undefined;
+    // Most that find no room find none here whoever leaves: asked once, not after each of them.
+    if (!this.#fitsWithout(node, filter, [...leaving, ...lower])) return undefined;
     if (this.#fitsWithout(node, filter, leaving)) return [];
     const victims: Tenant[] = [];
     const spent = new Map<string, number>();
