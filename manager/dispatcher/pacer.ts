@@ -47,9 +47,8 @@ export class Pacer<T> {
 
   /** The session is being told everything up to now, for whatever reason. */
   told(session: T): void {
-    const { clock, revision } = this.#options;
     this.#told.delete(session);
-    this.#told.set(session, { revision: revision(), atMs: clock.monotonic() });
+    this.#told.set(session, { revision: this.#options.revision(), atMs: this.#options.clock.monotonic() });
   }
 
   delete(session: T): void {
@@ -68,15 +67,15 @@ export class Pacer<T> {
   }
 
   #turn(): void {
-    const { clock, revision, bytesSince, tell } = this.#options;
-    const nowMs = clock.monotonic();
+    const nowMs = this.#options.clock.monotonic();
+    const revision = this.#options.revision();
     const { intervalMs } = this;
     const isSmall = this.#told.size <= atOnceMax;
     let count = 0;
     let bytes = 0;
     for (const [session, last] of this.#told) {
       // Nor have those behind it anything to be told.
-      if (last.revision >= revision()) return;
+      if (last.revision >= revision) return;
       const dueMs = last.atMs + intervalMs;
       if (dueMs > nowMs) {
         this.#again(dueMs - nowMs);
@@ -87,9 +86,9 @@ export class Pacer<T> {
         return;
       }
       count += 1;
-      bytes += bytesSince(last.revision);
+      bytes += this.#options.bytesSince(last.revision);
       this.told(session);
-      tell(session);
+      this.#options.tell(session);
     }
   }
 

@@ -130,6 +130,7 @@ export class SharedState {
     }
     this.#log = this.#log.filter(({ key, revision: at }) => at > revision && this.#items.get(key)?.revision === at);
     this.#trimAt = Math.max(trimFrom, this.#log.length * 2);
+    this.#since = new Map();
   }
 
   #put(key: string, change: AssignmentChange, isThere: boolean): void {
