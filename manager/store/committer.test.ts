@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ClusterError } from "../../lib/mod.js";
+import { type Clock, ClusterError } from "../../lib/mod.js";
 import { type Backend, Committer, type EncodedWrite } from "./committer.js";
 import { codeOf, present } from "./contract.js";
 import { sampleTask } from "./samples.js";
@@ -9,11 +9,13 @@ import { LiveView } from "./view.js";
 function committerWith(
   answer: (writes: readonly EncodedWrite[], commit: number) => boolean,
   writable: Backend["writable"] = () => Promise.resolve(),
+  clock?: Clock,
 ) {
   const view = new LiveView();
   const groups: string[][] = [];
   const committer = new Committer(view, {
     writable,
+    ...(clock === undefined ? {} : { clock }),
     commit: (writes) => {
       groups.push(writes.map((write) => write.id));
       try {
@@ -96,4 +98,21 @@ test("more updates than may wait are refused at once", async () => {
   expect(await refused).toBe("resource_exhausted");
   await closing;
   for (const result of await waiting) expect(result).toMatchObject({ reason: { code: "unavailable" } });
+});
+
+test("a group ends after a while, however slow its updates are; each makes progress", async () => {
+  let nowMs = 0;
+  const clock: Clock = { now: () => nowMs, monotonic: () => nowMs, after: () => () => undefined };
+  const { committer, groups } = committerWith(
+    () => true,
+    () => Promise.resolve(),
+    clock,
+  );
+  const slow = (id: string, ms: number) =>
+    committer.update((tx) => {
+      nowMs += ms;
+      tx.create("tasks", sampleTask(id, "s1"));
+    });
+  await Promise.all([slow("a", 6), slow("b", 6), slow("c", 60), slow("d", 1), slow("e", 1)]);
+  expect(groups).toEqual([["a", "b"], ["c"], ["d", "e"]]);
 });

@@ -2,7 +2,7 @@
 // those before it wrote, and committed together as one. An update never straddles two transactions, and nobody is
 // answered before the group is durable: not even those that threw, for they may have thrown at another's writes.
 
-import { ClusterError, toClusterError } from "../../lib/mod.js";
+import { type Clock, ClusterError, toClusterError } from "../../lib/mod.js";
 import { type Objects, type Table, codecs } from "../../proto/mod.js";
 import { type Transaction, type View, writesPerTransactionMax } from "./store.js";
 import { Layer, type Write } from "./transaction.js";
@@ -11,8 +11,9 @@ import { Layer, type Write } from "./transaction.js";
 export const bytesPerTransactionMax = 1_048_576;
 /** Most updates that wait; more are refused, which slows down whoever makes them. */
 const queueMax = 10_000;
-/** Most updates run in one group: bounds how long the event loop is held. */
+/** Most updates run in one group, and the time from which on no more are: bounds how long the event loop is held. */
 const groupMax = 256;
+const groupMsMax = 10;
 /** Most runs of one update before it is given up as a conflict. */
 const runsMax = 16;
 /** From this run on an update goes alone, so that one that keeps conflicting holds nobody back. */
@@ -26,6 +27,8 @@ export type EncodedWrite = Write & { bytes: Uint8Array | undefined };
 export interface Backend {
   /** Most writes in one transaction, of all its updates together; at least, and without it, `writesPerTransactionMax`. */
   writesMax?: number;
+  /** Without it, time does not bound a group. */
+  clock?: Clock;
   /** Resolves when transactions can be made; throws why they cannot within reasonable time. */
   writable(): Promise<void>;
   /**
@@ -106,6 +109,7 @@ export class Committer {
     const encoded = new Map<string, EncodedWrite>();
     const outcomes: Outcome[] = [];
     const writesMax = this.#backend.writesMax ?? writesPerTransactionMax;
+    const untilMs = (this.#backend.clock?.monotonic() ?? 0) + groupMsMax;
     let bytes = 0;
     let taken = 0;
     while (taken < this.#queue.length && outcomes.length < groupMax) {
@@ -113,6 +117,8 @@ export class Committer {
       if (pending === undefined) break;
       const alone = pending.runs >= runsTogetherMax;
       if (alone && outcomes.length > 0) break;
+      // What is written is also decoded and applied in one turn, everywhere: two short groups rather than a long one.
+      if (outcomes.length > 0 && (this.#backend.clock?.monotonic() ?? 0) >= untilMs) break;
       const { outcome, writes } = this.#run(pending, group);
       const grown = grownBy(encoded, writes);
       const bytesThen = bytes + grown.bytes;

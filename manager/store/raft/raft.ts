@@ -57,6 +57,7 @@ class EmbeddedStore implements RaftStore {
     this.machine = new RaftMachine(this.#history, clock);
     this.#committer = new Committer(this.machine.view, {
       writesMax: writesPerEntryMax,
+      clock,
       writable: () => this.#writable(),
       commit: (writes) => this.#commit(writes),
     });
