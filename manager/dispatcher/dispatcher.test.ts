@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { Metadata, Server, ServerCredentials, credentials } from "@grpc/grpc-js";
 import { ClusterError, seededRng, silentLogger } from "../../lib/mod.js";
@@ -298,6 +299,48 @@ describe("Dispatcher over gRPC", () => {
     });
     await clock.advance(1);
     await eventually(drained);
+  });
+
+  it("gives a task that stops more time where it takes longer to tell every agent that it is draining", async () => {
+    const { signal } = new AbortController();
+    setMaxListeners(0, signal);
+    const { drainTimeoutMs } = makeService().spec;
+    await store.update((tx) => tx.create("tasks", makeTask("t1", { nodeId, status: readyStatus() })));
+    const heard: AssignmentsMessage[][] = [];
+    for (let i = 1; i <= 60; i += 1) {
+      const id = `node0000${String(i).padStart(2, "0")}`;
+      const session = dispatcher.register(
+        { nodeId: id, description: { ...description, advertiseAddress: `10.77.0.${i}` } },
+        signal,
+      );
+      const { value } = await session.next();
+      const messages: AssignmentsMessage[] = [];
+      heard.push(messages);
+      void (async () => {
+        for await (const message of dispatcher.assignments((value as SessionMessage).sessionId, signal))
+          messages.push(message);
+      })();
+    }
+    await clock.advance(1_000);
+    const endpoints = () =>
+      heard.map((messages) =>
+        messages
+          .flatMap(({ changes }) => changes)
+          .flatMap(({ item }) => (item?.$case === "route" ? [item.value.endpoints] : []))
+          .at(-1),
+      );
+    expect(endpoints()).toEqual(heard.map(() => [expect.objectContaining({ taskId: "t1", draining: false })]));
+    await store.update((tx) => tx.put("tasks", { ...tx.tasks.get("t1")!, desiredState: TaskState.SHUTDOWN }));
+    await clock.advance(0);
+    // Its own agent hears of it at once.
+    const stop = heard[0]?.at(-1)?.changes.flatMap(({ item }) => (item?.$case === "task" ? [item.value] : []));
+    expect(stop).toMatchObject([{ task: { desiredState: TaskState.SHUTDOWN } }]);
+    const extraMs = (stop?.[0]?.drainTimeoutMs ?? 0) - drainTimeoutMs;
+    expect(extraMs).toBeGreaterThan(0);
+    await clock.advance(extraMs);
+    expect(endpoints()).toEqual(heard.map(() => [expect.objectContaining({ taskId: "t1", draining: true })]));
+    for (const messages of heard)
+      for (const [i, { appliesTo }] of messages.entries()) expect(appliesTo).toBe(messages[i - 1]?.resultsIn ?? "");
   });
 
   it("does not take hosts for drained because their agents are away: ambassadors outlive them", async () => {

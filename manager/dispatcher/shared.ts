@@ -31,6 +31,8 @@ interface Segment {
 const segments = 64;
 /** Changes that are kept before looking which of them nobody needs any more. */
 const trimFrom = 1_024;
+/** Revisions for which what came since is kept. */
+const sinceMax = 64;
 /** AssignmentsMessage.changes: field 4, with a length. */
 const changesTag = (4 << 3) | 2;
 const nothing: SharedSection = { changes: [], bytes: new Uint8Array(0) };
@@ -110,6 +112,11 @@ export class SharedState {
     }
     news.reverse();
     section = { changes: news.map(({ change }) => change), bytes: Buffer.concat(news.map(({ bytes }) => bytes)) };
+    // Most ask for the same few revisions; of those who do not, each may have been told last at another.
+    for (const oldest of this.#since.keys()) {
+      if (this.#since.size < sinceMax) break;
+      this.#since.delete(oldest);
+    }
     this.#since.set(revision, section);
     return section;
   }
