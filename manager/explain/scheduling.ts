@@ -18,7 +18,7 @@ export interface Scheduling extends Pick<Required<PlaceInput>, Asked> {
 }
 
 const nothing: Resources = { nanoCpus: 0, memoryBytes: 0, generic: {} };
-const noClaims: Claims = { hostPorts: [], avoids: [] };
+const noClaims: Claims = { hostPorts: [], avoids: [], image: "" };
 
 /** Costs as much as there are tasks: for questions of people, and for what is done now and then. */
 export function schedulingOf(view: View, now: number): Scheduling {

@@ -29,6 +29,7 @@ export class Board {
   readonly #ports = new Map<string, number[]>();
   readonly #services = new Map<string, number[]>();
   readonly #avoiding = new Map<string, number[]>();
+  readonly #images = new Map<string, number[]>();
 
   constructor(input: BoardInput) {
     this.#input = input;
@@ -71,6 +72,12 @@ export class Board {
   /** How many tasks each node has that the service of this name must not join. */
   avoiding(serviceName: string): number[] {
     return made(this.#avoiding, serviceName, () => this.#column(this.#input.usage.avoiding(serviceName)));
+  }
+
+  /** How many tasks of the image each node has had; undefined when nobody has had any. */
+  withImage(image: string): readonly number[] | undefined {
+    const counts = this.#input.usage.withImage(image);
+    return counts.size === 0 ? undefined : made(this.#images, image, () => this.#column(counts));
   }
 
   /** Whether anybody is to be avoided: most services need not ask. */

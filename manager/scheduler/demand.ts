@@ -67,6 +67,7 @@ function read({ reservations, placement, container, priority }: TaskSpec, ports:
     hostPorts: hostPortsOf(ports),
     volumeDrivers: [...new Set(drivers)],
     required,
+    image: container.image,
     avoids: required.flatMap((rule) => (rule.kind === "service" && !rule.has ? [rule.name] : [])),
     weighted,
     preferences: placement.preferences.map(preferenceOf),

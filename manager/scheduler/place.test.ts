@@ -423,7 +423,7 @@ test("what found no room before is passed over until a node that gained some wou
 test("each node says what it lacks, or how it does", () => {
   const ports = [{ protocol: 1, targetPort: 80, publishedPort: 8080, name: "", mode: 2 }] as const;
   const usage = new Usage();
-  usage.set(makeTask("x", { serviceId: "x", nodeId: "h2" }), none, { hostPorts: ["8080/1"], avoids: [] });
+  usage.set(makeTask("x", { serviceId: "x", nodeId: "h2" }), none, { hostPorts: ["8080/1"], avoids: [], image: "" });
   usage.set(makeTask("y", { serviceId: "s", nodeId: "h3" }), { ...none, memoryBytes: 4 * gib });
   const spec = placed(specWith({ memoryBytes: gib }), { constraints: ["node.hostname!=h1"] });
   const verdicts = judge({ task: makeTask("t", { serviceId: "s" }), spec, ports: [...ports], nodes: three, usage });
@@ -438,4 +438,27 @@ test("a countable thing named like what every object has is no node's that does 
   const spec = specWith({ generic: { constructor: 1 } });
   const has = nodeWith("b", { generic: { constructor: 1 } });
   expect(run(newTasks(2), [nodeWith("a"), has], spec).assigned.map(({ nodeId }) => nodeId)).toEqual(["b"]);
+});
+
+test("among nodes with as few tasks of the service, an image that is there outweighs a few others' tasks", () => {
+  const spec = specWith();
+  const { image } = spec.container;
+  const usage = new Usage();
+  const claims = { hostPorts: [], avoids: [], image };
+  // h3 ran the image once; its other tasks are of another one.
+  const ended = { state: TaskState.COMPLETE, sinceMs: 0, message: "", error: "", container: undefined };
+  usage.set(makeTask("rejected", { serviceId: "x", nodeId: "h1", status: ended }), none, claims);
+  const running = { ...ended, state: TaskState.RUNNING };
+  usage.set(makeTask("ran", { serviceId: "x", nodeId: "h3", status: running }), none, claims);
+  for (let i = 0; i < 3; i += 1) usage.set(makeTask(`other${i}`, { serviceId: "y", nodeId: "h3" }), none);
+  const nodeOf = (more: Partial<PlaceInput>) => run(newTasks(1), three, spec, { usage, ...more }).assigned[0]?.nodeId;
+  expect(nodeOf({})).toBe("h3");
+  // The engine keeps it when the task has ended, as long as the task is remembered.
+  usage.set(makeTask("ran", { serviceId: "x", nodeId: "h3", status: ended }), none, claims);
+  expect(nodeOf({})).toBe("h3");
+  usage.remove("ran");
+  expect(nodeOf({})).not.toBe("h3");
+  // Spreading the service comes first.
+  usage.set(makeTask("ran", { serviceId: "s", nodeId: "h3", status: running }), none, claims);
+  expect(run(newTasks(1, { serviceId: "s" }), three, spec, { usage }).assigned[0]?.nodeId).not.toBe("h3");
 });

@@ -17,6 +17,8 @@ const loadMax = 2 ** 27 - 1;
 const weightPerTask = 10;
 /** In millionths of how well a node is packed: a weight of 100 is worth half of the way from worst to best. */
 const loadPerWeight = 10_000;
+/** In millionths of a node's load: an image that need not be pulled is worth a tenth of a node. */
+const missingImage = 100_000;
 /** Above any sum of weights, so that scores stay positive. */
 const scoreBase = 2 ** 23;
 
@@ -49,6 +51,7 @@ class Branch {
 
 export class Ranking {
   readonly #input: RankingInput;
+  readonly #images: readonly number[] | undefined;
   readonly #scores: number[] = [];
   readonly #ties: number[] = [];
   readonly #leaves: Branch[] = [];
@@ -59,6 +62,7 @@ export class Ranking {
   constructor(input: RankingInput) {
     this.#input = input;
     const { board, filter, penalised, serviceId } = input;
+    this.#images = board.withImage(filter.demand.image);
     const serviceHash = hash(serviceId);
     const good: NodeNumber[] = [];
     const bad: NodeNumber[] = [];
@@ -221,11 +225,12 @@ export class Ranking {
   /** The less the better. */
   #score(number: NodeNumber): number {
     const { board, filter, strategy } = this.#input;
+    const pull = this.#images === undefined || (this.#images[number] ?? 0) > 0 ? 0 : missingImage;
     const weight = filter.demand.weighted.length === 0 ? 0 : this.#attraction(number);
     if (strategy === PlacementStrategy.BINPACK)
-      return scoreBase - weight * loadPerWeight - Math.round(packedWith(filter.demand, board, number) * 1e6);
+      return scoreBase - weight * loadPerWeight + pull - Math.round(packedWith(filter.demand, board, number) * 1e6);
     const tasks = (filter.counts[number] ?? 0) * weightPerTask - weight;
-    return (scoreBase + tasks) * (loadMax + 1) + Math.min(loadMax, loadOf(board, number));
+    return (scoreBase + tasks) * (loadMax + 1) + Math.min(loadMax, loadOf(board, number) + pull);
   }
 
   #attraction(number: NodeNumber): number {

@@ -1,7 +1,7 @@
 // What the tasks on each node use, kept up to date task by task: placing costs by what changed, not by all there is.
 
 import { hasEnded, isWanted } from "../../deploy/strategy/mod.js";
-import type { Resources, Task } from "../../proto/mod.js";
+import { type Resources, type Task, TaskState } from "../../proto/mod.js";
 
 /** What all tasks on one node have reserved. Freed when a task was seen to end, not when it was told to. */
 export interface NodeUse {
@@ -20,13 +20,14 @@ export interface Claims {
   hostPorts: readonly string[];
   /** Names of services that must not come to where this task is. */
   avoids: readonly string[];
+  image: string;
 }
 
 /** What the scheduler asks of the usage. */
-export type UsageView = Pick<Usage, "node" | "ofService" | "avoiding">;
+export type UsageView = Pick<Usage, "node" | "ofService" | "avoiding" | "withImage">;
 
 const nothing: ReadonlyMap<string, number> = new Map();
-const noClaims: Claims = { hostPorts: [], avoids: [] };
+const noClaims: Claims = { hostPorts: [], avoids: [], image: "" };
 const unused: NodeUse = { nanoCpus: 0, memoryBytes: 0, tasks: 0, generic: nothing, hostPorts: nothing };
 
 interface Counted {
@@ -43,6 +44,9 @@ export class Usage {
   readonly #services = new Map<string, Map<string, number>>();
   /** By the name of the service that is not to come, then by node. */
   readonly #avoiding = new Map<string, Map<string, number>>();
+  /** By image, then by node: tasks, ended ones included, for which the node's engine had it. */
+  readonly #images = new Map<string, Map<string, number>>();
+  readonly #pulled = new Map<string, { image: string; nodeId: string }>();
   /** What each task added, so that it can be taken away after its revision is gone. */
   readonly #counted = new Map<string, Counted>();
 
@@ -61,10 +65,19 @@ export class Usage {
     return this.#avoiding.get(serviceName) ?? nothing;
   }
 
+  /** How many tasks of the image each node has had, of those that are remembered: it is likely still there. */
+  withImage(image: string): ReadonlyMap<string, number> {
+    return this.#images.get(image) ?? nothing;
+  }
+
   /** Takes in a task as it is now; `reserved` and `claims` are what its revision asks for. */
   set(task: Task, reserved: Resources, claims: Claims = noClaims): void {
     const before = this.#counted.get(task.meta.id);
     const { nodeId, serviceId } = task;
+    if (claims.image !== "" && nodeId !== "" && hadImage(task) && !this.#pulled.has(task.meta.id)) {
+      this.#pulled.set(task.meta.id, { image: claims.image, nodeId });
+      count(this.#images, claims.image, nodeId, 1);
+    }
     const counts = nodeId !== "" && !hasEnded(task);
     const wanted = counts && isWanted(task) && task.leave === undefined;
     // Most changes of a task are of its status alone.
@@ -77,14 +90,24 @@ export class Usage {
       before.claims === claims
     )
       return;
-    this.remove(task.meta.id);
+    this.#discount(task.meta.id);
     if (!counts) return;
     const counted = { nodeId, serviceId, reserved, claims, wanted };
     this.#counted.set(task.meta.id, counted);
     this.#add(counted, 1);
   }
 
+  /** Forgets a task that the store forgot. */
   remove(taskId: string): void {
+    const pulled = this.#pulled.get(taskId);
+    if (pulled !== undefined) {
+      this.#pulled.delete(taskId);
+      count(this.#images, pulled.image, pulled.nodeId, -1);
+    }
+    this.#discount(taskId);
+  }
+
+  #discount(taskId: string): void {
     const counted = this.#counted.get(taskId);
     if (counted === undefined) return;
     this.#counted.delete(taskId);
@@ -111,6 +134,11 @@ export class Usage {
     count(this.#services, serviceId, nodeId, sign);
     for (const name of claims.avoids) count(this.#avoiding, name, nodeId, sign);
   }
+}
+
+/** Whether the task came so far that its node's engine had its image. */
+function hadImage(task: Task): boolean {
+  return task.status.state >= TaskState.READY && (!hasEnded(task) || task.status.container !== undefined);
 }
 
 function changed(
