@@ -2,15 +2,7 @@
 // the store's desired state to the nodes and the nodes' observed state to the store.
 
 import { type Clock, ClusterError, LatestStream, type Logger, ReconcileLoop, type Rng } from "../../lib/mod.js";
-import {
-  type Node,
-  type NodeDescription,
-  NodeAvailability,
-  NodeRole,
-  NodeState,
-  type Task,
-  TaskState,
-} from "../../proto/mod.js";
+import { type Node, NodeState, type Task, TaskState } from "../../proto/mod.js";
 import type {
   AssignmentsMessage,
   LogSubscription,
@@ -18,8 +10,6 @@ import type {
   SessionMessage,
   UpdateStatusRequest,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import { NodeDescription as NodeDescriptionMessage } from "../../proto/gen/flotilla/objects/v1/objects.js";
-import { SubnetPool } from "../allocator/mod.js";
 import { RouteTable } from "../routes/mod.js";
 import type { Commit, Store } from "../store/mod.js";
 import { Admission, type Leave } from "./admission.js";
@@ -27,6 +17,7 @@ import { AssignmentSet } from "./assignments.js";
 import { Drains } from "./drains.js";
 import { LogBroker } from "./logs.js";
 import { Pacer } from "./pacer.js";
+import { Registrar } from "./registrar.js";
 import { heartbeatPeriodMs, heartbeatsMissedMax, type Session, Sessions } from "./sessions.js";
 import { SharedState } from "./shared.js";
 import { applyStatus, isTerminal } from "./status.js";
@@ -36,9 +27,6 @@ import { type TaskUse, UsageTable } from "./usage.js";
 const statusesPerTransaction = 50;
 /** A report larger than this is refused: an agent sends the newest status of each task. */
 const statusesPerReportMax = 10_000;
-/** Registrations of one node that are taken within that time; agents wait up to 5 s between two of them. */
-const registrationsMax = 10;
-const registrationsWithinMs = 10_000;
 /** Routes are built at most so often between two times that an agent is told of them. */
 const routesPerInterval = 10;
 /** Problems of a host that are kept, and characters of each. */
@@ -63,11 +51,6 @@ function routedAs(task: Task | undefined): string {
   return JSON.stringify([task.desiredState > TaskState.RUNNING, address, hostPorts]);
 }
 
-function isSame(a: NodeDescription, b: NodeDescription): boolean {
-  const bytesOf = (description: NodeDescription) => Buffer.from(NodeDescriptionMessage.encode(description).finish());
-  return bytesOf(a).equals(bytesOf(b));
-}
-
 /** Role, availability and labels, whatever order these came in. */
 function wishedOf(node: Node | undefined): string {
   if (node === undefined) return "";
@@ -84,7 +67,7 @@ export class Dispatcher implements AsyncDisposable {
   readonly #pacer: Pacer<Session>;
   readonly #admission: Admission;
   readonly #drains = new Drains();
-  readonly #subnets = new SubnetPool();
+  readonly #registrar: Registrar;
   readonly #dirtyServices = new Set<string>();
   /** Those with something of their own to be told. */
   readonly #dirtySessions = new Set<Session>();
@@ -97,12 +80,6 @@ export class Dispatcher implements AsyncDisposable {
   #startedMs: number;
   /** When a node without a session was last heard of, on the monotonic clock. */
   readonly #lastSeen = new Map<string, number>();
-  /** Registrations under way, by node. */
-  readonly #registering = new Map<string, number>();
-  /** Node ids by advertise address: thousands register at once, and each must find who else has its own. */
-  readonly #byAddress = new Map<string, Set<string>>();
-  /** When each node registered lately, on the monotonic clock. */
-  readonly #registrations = new Map<string, number[]>();
   readonly #usage: UsageTable;
   #onSession: () => void = () => undefined;
 
@@ -114,6 +91,13 @@ export class Dispatcher implements AsyncDisposable {
     this.#sessions = new Sessions(clock, rng, (session) => this.#sessionEnded(session));
     this.logs = new LogBroker(store, this.#sessions, rng);
     this.#usage = new UsageTable(clock);
+    this.#registrar = new Registrar({
+      store,
+      clock,
+      log,
+      hasSession: (nodeId) => this.hasSession(nodeId),
+      onAlive: (nodeId) => this.#lastSeen.set(nodeId, clock.monotonic()),
+    });
     this.#pacer = new Pacer({
       clock,
       revision: () => this.#shared.revision,
@@ -140,7 +124,7 @@ export class Dispatcher implements AsyncDisposable {
 
   /** Whether the node is being stored as READY and its session is about to open; the end is a session change. */
   isRegistering(nodeId: string): boolean {
-    return this.#registering.has(nodeId);
+    return this.#registrar.isUnderWay(nodeId);
   }
 
   /** When the node was last heard of by this manager, on the monotonic clock; its own start when never. */
@@ -172,9 +156,7 @@ export class Dispatcher implements AsyncDisposable {
 
   /** Ends sessions whose heartbeats have stopped; answers when to look again, on the monotonic clock. */
   expireSessions(): number | undefined {
-    const staleMs = this.#options.clock.monotonic() - registrationsWithinMs;
-    for (const [nodeId, times] of this.#registrations)
-      if (times.every((atMs) => atMs <= staleMs)) this.#registrations.delete(nodeId);
+    this.#registrar.sweep();
     let next: number | undefined;
     for (const session of [...this.#sessions.all()]) {
       const dueMs = session.lastSeenMs + heartbeatPeriodMs * heartbeatsMissedMax;
@@ -203,7 +185,7 @@ export class Dispatcher implements AsyncDisposable {
     await this.#loop[Symbol.asyncDispose]();
     this.#pacer.end();
     this.#admission.end();
-    const farewell = this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
+    const farewell = this.#farewell();
     // Before the sessions: their end would only read like agents that are away.
     this.logs.end(farewell);
     for (const session of [...this.#sessions.all()]) this.#sessions.end(session, farewell);
@@ -323,41 +305,30 @@ export class Dispatcher implements AsyncDisposable {
   async #begin(request: RegisterRequest, signal: AbortSignal): Promise<Session> {
     const { store, log } = this.#options;
     const { nodeId } = request;
-    this.#admit(nodeId);
-    this.#registering.set(nodeId, (this.#registering.get(nodeId) ?? 0) + 1);
-    let mayBeStored = false;
     try {
-      const node = await this.#storeNode(request);
-      signal.throwIfAborted();
-      if (this.#ended) throw this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
-      const session = this.#sessions.open(
-        nodeId,
-        new AssignmentSet(nodeId, {
-          view: () => store.view(),
-          shared: this.#shared,
-          isDrained: (taskId) => this.#drains.isDrained(taskId),
-          // Twice: what is announced waits for its route first, and the interval grows while agents come back.
-          announceMs: () => this.#pacer.announceMs * 2,
-        }),
-      );
-      log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
-      return session;
-    } catch (failure) {
-      mayBeStored = failure instanceof ClusterError && failure.code === "unknown_outcome";
-      // It lives, and is only not taken for now: an outage of the store must not make its tasks orphans.
-      if (mayBeStored || (failure instanceof ClusterError && failure.retryable))
-        this.#lastSeen.set(nodeId, this.#options.clock.monotonic());
-      throw failure;
+      return await this.#registrar.register(request, (node) => {
+        signal.throwIfAborted();
+        if (this.#ended) throw this.#farewell();
+        const session = this.#sessions.open(
+          nodeId,
+          new AssignmentSet(nodeId, {
+            view: () => store.view(),
+            shared: this.#shared,
+            isDrained: (taskId) => this.#drains.isDrained(taskId),
+            // Twice: what is announced waits for its route first, and the interval grows while agents come back.
+            announceMs: () => this.#pacer.announceMs * 2,
+          }),
+        );
+        log.info({ node: nodeId, hostname: node.description.hostname, session: session.id }, "session began");
+        return session;
+      });
     } finally {
-      const left = (this.#registering.get(nodeId) ?? 1) - 1;
-      if (left > 0) this.#registering.set(nodeId, left);
-      else {
-        this.#registering.delete(nodeId);
-        // Nobody else is given what may yet turn out to be stored; the node is, when it comes again.
-        if (!mayBeStored) this.#subnets.settle(nodeId);
-      }
       this.#onSession();
     }
+  }
+
+  #farewell(): ClusterError {
+    return this.#options.farewell?.() ?? new ClusterError("unavailable", "this manager is stopping");
   }
 
   #indexNode(before: Node | undefined, after: Node | undefined): void {
@@ -367,120 +338,7 @@ export class Dispatcher implements AsyncDisposable {
     // Agents come and go, and after a manager's start there is none yet: their ambassadors go on serving meanwhile.
     // Only a host that is lost has no connections any more.
     this.#drains.setServing(id, after !== undefined && after.status.state !== NodeState.DOWN);
-    this.#subnets.stored(id, after?.subnet);
-    this.#indexAddress(before, after);
-  }
-
-  #indexAddress(before: Node | undefined, after: Node | undefined): void {
-    const [from, to] = [before?.description.advertiseAddress, after?.description.advertiseAddress];
-    if (before !== undefined && from !== undefined && from !== to) {
-      const ids = this.#byAddress.get(from);
-      ids?.delete(before.meta.id);
-      if (ids?.size === 0) this.#byAddress.delete(from);
-    }
-    if (after === undefined || to === undefined) return;
-    const ids = this.#byAddress.get(to);
-    if (ids === undefined) this.#byAddress.set(to, new Set([after.meta.id]));
-    else ids.add(after.meta.id);
-  }
-
-  /** Each registration is a write and sends everything anew: an agent that does nothing else is held back. */
-  #admit(nodeId: string): void {
-    if (!/^[0-9a-z]{10,64}$/.test(nodeId))
-      throw ClusterError.invalid([
-        {
-          field: "node_id",
-          value: nodeId.slice(0, 200),
-          rule: "must be 10 to 64 characters of 0-9a-z",
-          fix: "let the agent make it",
-        },
-      ]);
-    const nowMs = this.#options.clock.monotonic();
-    const fresh = (this.#registrations.get(nodeId) ?? []).filter((atMs) => atMs > nowMs - registrationsWithinMs);
-    if (fresh.length >= registrationsMax) {
-      this.#lastSeen.set(nodeId, nowMs);
-      throw new ClusterError(
-        "resource_exhausted",
-        `node ${nodeId} registered ${fresh.length} times within ${registrationsWithinMs / 1_000} s; is its agent running twice? It is taken again in a moment`,
-      );
-    }
-    fresh.push(nowMs);
-    this.#registrations.set(nodeId, fresh);
-  }
-
-  async #storeNode({ nodeId, description }: RegisterRequest): Promise<Node> {
-    const { resources, ...rest } = description ?? { resources: undefined };
-    if (
-      resources === undefined ||
-      !("advertiseAddress" in rest) ||
-      rest.advertiseAddress === "" ||
-      rest.hostname === ""
-    )
-      throw ClusterError.invalid([
-        {
-          field: "description",
-          value: JSON.stringify(description ?? null).slice(0, 200),
-          rule: "must have hostname, advertise_address and resources",
-          fix: "use an agent of this version",
-        },
-      ]);
-    const whole = { ...rest, resources };
-    const { store, clock, log } = this.#options;
-    let isWritten = true;
-    const stored = await store.update((tx) => {
-      isWritten = true;
-      const [cluster] = tx.clusters.values();
-      if (cluster === undefined) throw new ClusterError("unavailable", "the cluster's settings are not stored yet");
-      const nowMs = clock.now();
-      const before = tx.nodes.get(nodeId);
-      for (const id of this.#byAddress.get(whole.advertiseAddress) ?? []) {
-        const other = tx.nodes.get(id);
-        if (other === undefined || id === nodeId || other.description.advertiseAddress !== whole.advertiseAddress)
-          continue;
-        // The same host with a new disk: its old self can't come back, and two nodes on one address would mix routes.
-        if (other.status.state === NodeState.READY && this.hasSession(other.meta.id))
-          throw new ClusterError(
-            "already_exists",
-            `node ${other.description.hostname} (${other.meta.id}) already has the address ${whole.advertiseAddress}; give this agent its own with --advertise-addr`,
-          );
-      }
-      // All agents are back at once when a manager begins to lead: thousands of writes that say nothing would hold up
-      // what keeps it the leader.
-      if (
-        before?.status.state === NodeState.READY &&
-        !before.status.lossConfirmed &&
-        isSame(before.description, whole)
-      ) {
-        isWritten = false;
-        return before;
-      }
-      const node: Node = {
-        meta: before?.meta ?? { id: nodeId, version: 0, createdAtMs: nowMs, updatedAtMs: nowMs },
-        spec: before?.spec ?? {
-          availability: NodeAvailability.ACTIVE,
-          role: NodeRole.UNSPECIFIED,
-          labels: {},
-          availabilitySinceMs: 0,
-        },
-        description: whole,
-        manager: before?.manager ?? false,
-        status:
-          before?.status.state === NodeState.READY
-            ? { ...before.status, lossConfirmed: false }
-            : { state: NodeState.READY, message: "registered", sinceMs: nowMs, lossConfirmed: false, lastSeenAtMs: 0 },
-        problems: before?.problems ?? [],
-        subnet: before?.subnet ?? this.#subnets.take(cluster, nodeId),
-      };
-      if (before === undefined) {
-        log.info({ node: nodeId, hostname: whole.hostname, subnet: node.subnet }, "node joined");
-        tx.create("nodes", node);
-      } else tx.put("nodes", { ...node, meta: { ...before.meta, updatedAtMs: nowMs } });
-      return node;
-    });
-    // No write was refused that one who was deposed and does not know it would find out by, and its agents would take
-    // what was for what is: start what they had stopped for being cut off, say. All who come at once share the question.
-    if (!isWritten) await store.barrier();
-    return stored;
+    this.#registrar.index(before, after);
   }
 
   async *assignments(sessionId: string, signal: AbortSignal): AsyncGenerator<AssignmentsMessage> {
