@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ClusterStatus } from "../../proto/gen/flotilla/control/v1/control.js";
-import { freePorts, until } from "../wait.js";
+import { freePorts, until, untilUp } from "../wait.js";
 
 const members = 3;
 const readyMs = 30_000;
@@ -77,10 +77,10 @@ export async function startEtcd(directory: string): Promise<Cluster> {
   const dispose = disposable(processes);
   try {
     // The member whose id is the leader's says so in its metrics.
-    const leader = await until("an etcd leader", readyMs, async () => {
+    const leader = await untilUp("an etcd leader", readyMs, async () => {
       for (let i = 0; i < members; i += 1) {
-        const answer = await fetch(`${at(i)}/metrics`, { signal: AbortSignal.timeout(2_000) }).catch(() => undefined);
-        if (/^etcd_server_is_leader 1$/m.test((await answer?.text()) ?? "")) return at(i).replace("http://", "");
+        const answer = await fetch(`${at(i)}/metrics`, { signal: AbortSignal.timeout(2_000) });
+        if (/^etcd_server_is_leader 1$/m.test(await answer.text())) return at(i).replace("http://", "");
       }
       return undefined;
     });

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { systemClock, systemRng } from "../../lib/mod.js";
 import { ControlApi } from "../../cli/client/mod.js";
-import { freePorts, until } from "../wait.js";
+import { freePorts, untilUp } from "../wait.js";
 
 const members = 3;
 const readyMs = 60_000;
@@ -61,10 +61,10 @@ export class Managers implements AsyncDisposable {
     }
     const managers = new Managers(processes);
     try {
-      await until("three managers that vote", readyMs, async () => {
-        const status = await managers.api.clusterStatus().catch(() => undefined);
-        const voters = status?.managers.filter(({ voter, reachable }) => voter && reachable) ?? [];
-        return status?.writable === true && voters.length === members ? true : undefined;
+      await untilUp("three managers that vote", readyMs, async () => {
+        const status = await managers.api.clusterStatus();
+        const voters = status.managers.filter(({ voter, reachable }) => voter && reachable);
+        return status.writable && voters.length === members ? true : undefined;
       });
       return managers;
     } catch (failure) {
