@@ -20,6 +20,7 @@ import {
   TaskState,
   UpdateOrder,
 } from "../../proto/gen/flotilla/objects/v1/objects.js";
+import { modeWord as wordOfMode } from "../../deploy/spec/mod.js";
 
 /** NO_SUCH_NAME → no-such-name, by number; what a newer manager may add is shown as its number. */
 function names(of: Readonly<Record<string, number>>): (value: number) => string {
@@ -52,19 +53,10 @@ export const concurrencyPolicy = names(ConcurrencyPolicy);
 export const placementStrategy = names(PlacementStrategy);
 export const publishMode = names(PublishMode);
 
-/** What a mode is called, in flags, tables and JSON. */
+/** What a mode is called, in flags, tables and JSON; absent is the default. */
 export function modeWord(mode: ServiceSpec["mode"]): string {
-  return modeWords[mode?.$case ?? "replicated"];
+  return wordOfMode(mode ?? { $case: "replicated", value: { replicas: 0 } });
 }
-const modeWords = {
-  replicated: "replicated",
-  global: "global",
-  replicatedJob: "replicated-job",
-  globalJob: "global-job",
-  cron: "cron",
-} as const;
-/** In the order in which they are offered. */
-export const allModes: readonly string[] = Object.values(modeWords);
 
 /** "running" → "Running". */
 export function capital(word: string): string {

@@ -34,3 +34,4 @@ export { closest } from "./suggest.js";
 export { equalPlacement, equalSpecs, portTemplate, templateHash } from "./template.js";
 export { isTimeZone } from "./zone.js";
 export { branchOf, type ParsedPreference, parsePreference, type Preference } from "./preference.js";
+export { allModes } from "./words.js";

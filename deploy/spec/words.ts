@@ -64,3 +64,5 @@ export const modeWords = {
   globalJob: "global-job",
   cron: "cron",
 } as const;
+/** In the order in which they are offered. */
+export const allModes: readonly string[] = Object.values(modeWords);

@@ -1,5 +1,6 @@
 // `flotilla service ls`, `ps` and `inspect`; the task table is also `node ps`'s.
 
+import { allModes } from "../../../deploy/spec/mod.js";
 import type { Command } from "commander";
 import type { ServiceState } from "../../../proto/gen/flotilla/control/v1/control.js";
 import { type Task, TaskState } from "../../../proto/gen/flotilla/objects/v1/objects.js";
@@ -23,7 +24,7 @@ import {
   taskName,
 } from "../../screen/task.js";
 import { plain, safeJson } from "../../screen/text.js";
-import { allModes, modeWord, taskState, wordsOf } from "../../screen/words.js";
+import { modeWord, taskState, wordsOf } from "../../screen/words.js";
 import { type Cli, type Given, addLeaf } from "../leaf.js";
 
 export function addLs(parent: Command, cli: Cli): void {
