@@ -11,23 +11,13 @@ import { ContainerPhase, TaskState, type TaskStatus } from "../../proto/mod.js";
 import { assignmentOf } from "../../test/kit/agent.js";
 import { FakeClock, settle } from "../../test/kit/clock.js";
 import { FakeEngine } from "../../test/kit/fake-engine.js";
-import { makeNode } from "../../test/kit/objects.js";
+import { makeCluster, makeNode } from "../../test/kit/objects.js";
 import { Contact } from "./contact.js";
 import { StateFile, Supervisor } from "./mod.js";
 
 const nodeId = "node0123456789";
 const minuteMs = 60_000;
-const cluster = {
-  meta: { id: "c", version: 1, createdAtMs: 1, updatedAtMs: 1 },
-  name: "test",
-  vipPool: "10.127.0.0/16",
-  nodePool: "10.128.0.0/10",
-  nodePrefix: 24,
-  domain: "flotilla.internal",
-  dnsAddress: "10.127.0.53",
-  settings: undefined,
-  brake: undefined,
-};
+const cluster = makeCluster();
 
 let dir: string;
 let clock: FakeClock;

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { silentLogger } from "../../lib/mod.js";
 import { ContainerPhase, TaskState } from "../../proto/mod.js";
 import { assignmentOf as message } from "../../test/kit/agent.js";
-import { makeNode } from "../../test/kit/objects.js";
+import { makeCluster, makeNode } from "../../test/kit/objects.js";
 import { assignmentOf, newRecord } from "./record.js";
 import { type Memory, StateFile } from "./state-file.js";
 
@@ -23,17 +23,7 @@ function memory(tasks: string[]): Memory {
     managers: ["10.0.0.1:7400"],
     host: {
       node: makeNode("node0123456789"),
-      cluster: {
-        meta: { id: "c", version: 1, createdAtMs: 1, updatedAtMs: 1 },
-        name: "test",
-        vipPool: "10.127.0.0/16",
-        nodePool: "10.128.0.0/10",
-        nodePrefix: 24,
-        domain: "flotilla.internal",
-        dnsAddress: "10.127.0.53",
-        settings: undefined,
-        brake: undefined,
-      },
+      cluster: makeCluster(),
     },
     contactAtMs: 1_700_000_000_000,
     records: tasks.map((id) => ({

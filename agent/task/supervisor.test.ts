@@ -9,21 +9,11 @@ import type { TaskAssignment } from "../../proto/gen/flotilla/dispatcher/v1/disp
 import { ContainerHealth, TaskState, type TaskStatus } from "../../proto/mod.js";
 import { assignmentOf } from "../../test/kit/agent.js";
 import { FakeEngine } from "../../test/kit/fake-engine.js";
-import { makeNode } from "../../test/kit/objects.js";
+import { makeCluster, makeNode } from "../../test/kit/objects.js";
 import { type Memory, StateFile, Supervisor } from "./mod.js";
 
 const nodeId = "node0123456789";
-const cluster = {
-  meta: { id: "c", version: 1, createdAtMs: 1, updatedAtMs: 1 },
-  name: "test",
-  vipPool: "10.127.0.0/16",
-  nodePool: "10.128.0.0/10",
-  nodePrefix: 24,
-  domain: "flotilla.internal",
-  dnsAddress: "10.127.0.53",
-  settings: undefined,
-  brake: undefined,
-};
+const cluster = makeCluster();
 
 let dir: string;
 let engine: FakeEngine;

@@ -17,8 +17,9 @@ import {
   type SessionMessage,
   type TaskAssignment,
 } from "../../proto/gen/flotilla/dispatcher/v1/dispatcher.js";
-import type { Cluster, Node, Route, TaskStatus } from "../../proto/mod.js";
+import type { Node, Route, TaskStatus } from "../../proto/mod.js";
 import { NodeAvailability, NodeRole, NodeState } from "../../proto/mod.js";
+import { makeCluster } from "./objects.js";
 
 export interface FakeDispatcherOptions {
   /** 0 picks one. */
@@ -215,7 +216,7 @@ export class FakeDispatcher implements AsyncDisposable {
           sessionId,
           heartbeatPeriodMs: this.#options.heartbeatPeriodMs ?? 1_000,
           node: this.#node(call.request),
-          cluster: cluster(),
+          cluster: makeCluster(),
           managers: [this.address],
         });
         this.#changed();
@@ -306,18 +307,4 @@ export class FakeDispatcher implements AsyncDisposable {
 
 function notLeader(leader: string): ClusterError {
   return new ClusterError("not_leader", "this manager does not lead", { details: { leader } });
-}
-
-function cluster(): Cluster {
-  return {
-    meta: meta("cluster-1"),
-    name: "test",
-    vipPool: "10.127.0.0/16",
-    nodePool: "10.128.0.0/10",
-    nodePrefix: 24,
-    domain: "flotilla.internal",
-    dnsAddress: "10.127.0.53",
-    settings: undefined,
-    brake: undefined,
-  };
 }

@@ -2,6 +2,7 @@
 
 import { templateHash } from "../../deploy/spec/mod.js";
 import {
+  type Cluster,
   PlacementStrategy,
   ContainerHealth,
   ContainerPhase,
@@ -24,6 +25,21 @@ import {
 } from "../../proto/mod.js";
 
 const meta = (id: string) => ({ id, version: 0, createdAtMs: 0, updatedAtMs: 0 });
+
+export function makeCluster(changes: Partial<Cluster> = {}): Cluster {
+  return {
+    meta: meta("cluster-1"),
+    name: "test",
+    vipPool: "10.127.0.0/16",
+    nodePool: "10.128.0.0/10",
+    nodePrefix: 24,
+    domain: "flotilla.internal",
+    dnsAddress: "10.127.0.53",
+    settings: undefined,
+    brake: undefined,
+    ...changes,
+  };
+}
 
 export function makeSpec(
   changes: { name?: string; image?: string; replicas?: number; ports?: number[] } = {},
