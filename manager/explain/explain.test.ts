@@ -291,6 +291,16 @@ const cases: [string, Shape, RegExp, RegExp[]][] = [
     /Its agent stops it after 1m without a manager/,
     [/node lost --force h1/],
   ],
+  [
+    "silent, of a revision without the fence that the service has by now",
+    {
+      task: { ...well, revision: 1 },
+      node: away(NodeState.UNKNOWN),
+      service: { spec: { ...makeSpec(), stopAfterDisconnectMs: 60_000 } },
+    },
+    /it (is replaced if nothing is heard|will be replaced)/,
+    [/node inspect h1/],
+  ],
   ["its node is lost", { task: well, node: away(NodeState.DOWN) }, /the node is lost, and it will be replaced/, []],
   [
     "its node is lost, and no two may run",

@@ -169,7 +169,7 @@ function whyWaits({ placementMessage }: Task): string {
 
 /** On a node that is not there. */
 function outOfTouch(known: Known): Situation | undefined {
-  const { task, node, host, view, now, service } = known;
+  const { task, node, host, view, now } = known;
   if (node === undefined) return said("Its node was removed from the cluster; it will be replaced.");
   if (node.status.state === NodeState.READY) return undefined;
   const [cluster] = view.clusters.values();
@@ -184,7 +184,8 @@ function outOfTouch(known: Known): Situation | undefined {
       "look after the network and the nodes: flotilla node ls",
       `if the node is gone for good: flotilla node lost --force ${host}`,
     );
-  const fence = service?.spec.stopAfterDisconnectMs;
+  // Its own revision's: that is what its agent was told.
+  const fence = view.revisionOfService(task.serviceId, task.revision)?.spec.stopAfterDisconnectMs;
   if (fence !== undefined)
     return said(
       `${last}${ago}. Its agent stops it after ${span(fence)} without a manager, and only then it is replaced.`,
